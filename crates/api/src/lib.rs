@@ -1,1 +1,16 @@
-//! Placeholder.
+//! The control API: its types, one route table, the router over the [`Control`] trait, and a client
+//! for the unix socket.
+//!
+//! It decides nothing: what a request means is the business of whoever implements [`Control`]
+//! (the daemon). It does not serve the web interface, hold sessions or know about passwords; those
+//! come in through [`Caller`], already checked.
+
+mod caller;
+mod control;
+mod error;
+pub mod types;
+
+pub use caller::{Caller, Role, Via};
+pub use control::{Control, Intent};
+pub use error::{ApiError, Kind, PROBLEM_JSON, Result};
+pub use types::*;

@@ -1,0 +1,28 @@
+//! What goes over the wire, one file per resource. Plain data: no behaviour but display helpers and
+//! the colour rule.
+//!
+//! Times are RFC 3339 timestamps; durations are whole numbers with the unit in the field's name;
+//! rates are per second over the daemon's last few seconds.
+
+mod config;
+mod connections;
+mod explain;
+mod light;
+mod node;
+mod service;
+
+pub use config::{
+    Candidate, Committed, ConfigText, Diff, DiffQuery, Fields, NewServer, NewService, PendingConfirm,
+    Problem, Revision, Severity, Text, Validation,
+};
+pub use connections::{Connection, ConnectionFilter, ConnectionFlag, ConnectionPage, ConnectionState};
+pub use explain::{ExplainQuery, Explanation, Protocol, Verdict};
+pub use light::{Light, light_of};
+pub use node::{
+    Attachment, CpuLoad, Drop, Drops, Engine, FloatingIp, MapFill, Mode, NodeRole, Performance, ProgramStats,
+    RealServerHelp, Status, Totals, Versions, Warning,
+};
+pub use service::{
+    AdminState, ConnectionCounts, Counters, Neighbour, Rates, ServerAction, ServerState, ServerStatus,
+    ServiceStatus,
+};
