@@ -1,0 +1,217 @@
+//! Laws of the schedulers, on pools that really hold the connections they are given.
+use super::*;
+use crate::{MEMBERS_PER_CHUNK, maglev};
+use proptest::prelude::*;
+use std::cell::RefCell;
+
+struct Pool {
+    header: TableHeader,
+    members: Vec<Member>,
+    ring: Vec<u16>,
+    loads: RefCell<Vec<Load>>,
+    picks: RefCell<Vec<u32>>,
+    counter: RefCell<u32>,
+}
+
+impl Candidates for Pool {
+    fn header(&self) -> &TableHeader {
+        &self.header
+    }
+    fn member(&self, index: u32) -> Option<Member> {
+        self.members.get(index as usize).copied()
+    }
+    fn slot(&self, slot: u32) -> Option<u32> {
+        self.ring.get(slot as usize).map(|i| u32::from(*i))
+    }
+    fn load(&self, server: u32) -> Option<Load> {
+        self.loads.borrow().get(server as usize).copied()
+    }
+    fn mark_overloaded(&self, server: u32, overloaded: bool) {
+        self.loads.borrow_mut()[server as usize].overloaded = overloaded.into();
+    }
+    fn advance(&self) -> u32 {
+        let mut counter = self.counter.borrow_mut();
+        *counter = counter.wrapping_add(1);
+        counter.wrapping_sub(1)
+    }
+    fn picks(&self, index: u32) -> u32 {
+        self.picks.borrow()[index as usize]
+    }
+    fn picked(&self, index: u32) {
+        self.picks.borrow_mut()[index as usize] += 1;
+    }
+}
+
+fn pool(how: u32, weights: &[u16]) -> Pool {
+    let members: Vec<Member> = weights
+        .iter()
+        .enumerate()
+        .map(|(i, weight)| Member { server: i as u32, weight: *weight, ..Member::default() })
+        .collect();
+    let identities: Vec<(u64, u16)> = members.iter().map(|m| (u64::from(m.server) * 7919 + 1, m.weight)).collect();
+    let ring_slots = maglev::slots_for(members.len());
+    Pool {
+        header: TableHeader {
+            scheduler: how,
+            flags: 0,
+            members: members.len() as u32,
+            ring_slots,
+            ring_chunk: 0,
+            generation: 1,
+            persist_ns: 0,
+            prefix4: 32,
+            prefix6: 128,
+            pad: [0; 2],
+            counter: 0,
+            picks: [0; MEMBERS_PER_CHUNK],
+        },
+        ring: maglev::build(&identities, ring_slots),
+        loads: RefCell::new(vec![Load::default(); members.len()]),
+        picks: RefCell::new(vec![0; members.len().max(64)]),
+        counter: RefCell::new(0),
+        members,
+    }
+}
+
+fn chosen(pool: &Pool, hash: u32) -> usize {
+    match choose(pool, hash) {
+        Choice::Server(server) => server as usize,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn round_robin_takes_turns() {
+    let pool = pool(scheduler::RR, &[1, 1, 1]);
+    let order: Vec<_> = (0..7).map(|_| chosen(&pool, 0)).collect();
+    assert_eq!(order, [0, 1, 2, 0, 1, 2, 0]);
+}
+
+#[test]
+fn never_queue_goes_to_an_idle_server_first() {
+    let pool = pool(scheduler::NQ, &[1000, 1]);
+    pool.loads.borrow_mut()[0].active = 1;
+    for _ in 0..5 {
+        assert_eq!(chosen(&pool, 0), 1);
+    }
+}
+
+#[test]
+fn an_empty_pool_is_told_apart_from_a_full_one() {
+    assert_eq!(choose(&pool(scheduler::WLC, &[]), 1), Choice::NoServer);
+    let mut full = pool(scheduler::WLC, &[1, 1]);
+    for member in &mut full.members {
+        member.max_connections = 1;
+        member.readmit_connections = 1;
+    }
+    for load in full.loads.borrow_mut().iter_mut() {
+        load.active = 1;
+    }
+    assert_eq!(choose(&full, 1), Choice::Overloaded);
+}
+
+#[test]
+fn a_full_server_is_readmitted_at_three_quarters() {
+    let mut pool = pool(scheduler::LC, &[1]);
+    pool.members[0].max_connections = 100;
+    pool.members[0].readmit_connections = 75;
+    for (open, expected) in [(99, true), (100, false), (99, false), (75, false), (74, true), (99, true), (100, false)] {
+        pool.loads.borrow_mut()[0].active = open;
+        assert_eq!(matches!(choose(&pool, 0), Choice::Server(_)), expected, "{open} open");
+    }
+}
+
+#[test]
+fn all_hash_schedulers_agree_with_the_ring_while_nobody_is_full() {
+    for how in [scheduler::SH, scheduler::DH, scheduler::MAGLEV] {
+        let pool = pool(how, &[1, 5, 9, 100]);
+        for hash in (0..100_000u32).step_by(37) {
+            assert_eq!(choose(&pool, hash), ring_choice(&pool, hash));
+        }
+    }
+}
+
+#[test]
+fn large_pools_follow_their_weights() {
+    let weights: Vec<u16> = (0..200).map(|i| if i < 100 { 10 } else { 30 }).collect();
+    for how in [scheduler::WRR, scheduler::WLC, scheduler::SED] {
+        let pool = pool(how, &weights);
+        for _ in 0..80_000 {
+            let server = chosen(&pool, 0);
+            pool.loads.borrow_mut()[server].active += 1;
+        }
+        let heavy: u32 = pool.loads.borrow()[100..].iter().map(|l| l.active).sum();
+        let share = f64::from(heavy) / 80_000.0;
+        assert!((share - 0.75).abs() < 0.01, "scheduler {how}: {share}");
+    }
+}
+
+proptest! {
+    /// The bound of the product: on pools up to 64, wlc is never more than one weighted connection off.
+    #[test]
+    fn wlc_stays_within_one_weighted_connection(
+        weights in prop::collection::vec(1u16..=1000, 1..=64),
+        leave in prop::collection::vec(any::<u32>(), 0..200),
+        arrivals in 1usize..400,
+    ) {
+        let pool = pool(scheduler::WLC, &weights);
+        for i in 0..arrivals {
+            let server = chosen(&pool, 0);
+            {
+                let loads = pool.loads.borrow();
+                let quotient = |s: usize| f64::from(loads[s].active) / f64::from(weights[s]);
+                let optimum = (0..weights.len()).map(quotient).fold(f64::MAX, f64::min);
+                let one = 1.0 / f64::from(weights[server]);
+                prop_assert!(quotient(server) < optimum + one);
+            }
+            pool.loads.borrow_mut()[server].active += 1;
+            if let Some(at) = leave.get(i) {
+                let at = *at as usize % weights.len();
+                let mut loads = pool.loads.borrow_mut();
+                loads[at].active = loads[at].active.saturating_sub(1);
+            }
+        }
+    }
+
+    #[test]
+    fn wrr_gives_each_server_its_share_within_one(
+        weights in prop::collection::vec(1u16..=500, 1..=64),
+        picks in 1usize..2000,
+    ) {
+        let pool = pool(scheduler::WRR, &weights);
+        let mut counts = vec![0f64; weights.len()];
+        for _ in 0..picks {
+            counts[chosen(&pool, 0)] += 1.0;
+        }
+        let total: f64 = weights.iter().map(|w| f64::from(*w)).sum();
+        for (count, weight) in counts.iter().zip(&weights) {
+            let share = picks as f64 * f64::from(*weight) / total;
+            // Sainte-Laguë may stray from its quota by a little over one pick in lopsided pools.
+            prop_assert!((count - share).abs() <= 2.0, "{count} of {share}");
+        }
+    }
+
+    #[test]
+    fn no_server_goes_over_its_limit(
+        limits in prop::collection::vec(1u32..20, 1..=64),
+        arrivals in 1usize..600,
+        how in prop::sample::select(vec![
+            scheduler::RR, scheduler::WRR, scheduler::LC, scheduler::WLC, scheduler::SED, scheduler::NQ,
+            scheduler::SH, scheduler::MAGLEV,
+        ]),
+    ) {
+        let mut pool = pool(how, &vec![1; limits.len()]);
+        for (member, limit) in pool.members.iter_mut().zip(&limits) {
+            member.max_connections = *limit;
+            member.readmit_connections = (limit * 3).div_ceil(4);
+        }
+        for i in 0..arrivals {
+            if let Choice::Server(server) = choose(&pool, (i as u32).wrapping_mul(2_654_435_761)) {
+                pool.loads.borrow_mut()[server as usize].active += 1;
+            }
+        }
+        for (load, limit) in pool.loads.borrow().iter().zip(&limits) {
+            prop_assert!(load.active <= *limit);
+        }
+    }
+}
