@@ -1,1 +1,51 @@
-//! Placeholder.
+//! The configuration's vocabulary: text → what was written → what may run.
+//!
+//! [`load_cluster`] and [`load_node`] read the two files of the appliance and report *every* problem with its
+//! place; the types they return can't be wrong. [`diff`] says in words what differs between two configurations,
+//! [`edit`] changes the text while keeping its comments and order, [`realserver`] prints what a real server needs.
+//!
+//! This crate opens no file, reads no clock, resolves no name and runs nothing: text goes in, values come out.
+
+mod check;
+mod cluster;
+mod duration;
+mod file;
+mod health;
+mod host;
+mod layer4;
+mod layer7;
+mod name;
+mod node;
+mod persistence;
+mod ports;
+mod problem;
+mod rule;
+mod server;
+mod service;
+mod word;
+
+pub use check::{
+    AgentCheck, Check, DnsCheck, DnsRecord, GrpcCheck, HttpCheck, HttpMethod, LdapCheck, LoginCheck,
+    RadiusCheck, ScriptCheck, SipCheck, SmtpCheck, StatusSet, TcpCheck,
+};
+pub use cluster::{
+    Acme, Alerts, Certificate, Cluster, FloatingIp, Heartbeat, Layer4Settings, Layer4Timeouts, Role, User,
+};
+pub use duration::{DurationError, format_duration, parse_duration};
+pub use health::{Health, NamedHealth};
+pub use host::{Host, HostError};
+pub use layer4::{
+    Encapsulation, Layer4, Layer4TimeoutOverrides, Mode4, Protocol4, RemovedPolicy, Scheduler4, Transport,
+};
+pub use layer7::{ClientTls, Layer7, Layer7Timeouts, Mode7, ProxyVersion, Scheduler7, ServerTls, TlsVersion};
+pub use name::{CertificateName, CheckName, NameError, ServerName, ServiceName, UserName};
+pub use node::{
+    Destination, Dns, HeartbeatPaths, Interface, Node, Ntp, PeerAddress, PolicyRoute, Route, Vlan, Web,
+    XdpChoice,
+};
+pub use persistence::{Cookie, Persistence, PersistenceBy};
+pub use ports::{PortSet, PortSetError};
+pub use problem::{Problem, Severity};
+pub use rule::{Action, Condition, HeaderMatch, Rule};
+pub use server::{AdminState, Server};
+pub use service::{Service, ServiceKind};
