@@ -1,0 +1,169 @@
+//! Our own nftables table, `inet evenkeel`, written through the `nft` command in one transaction.
+//!
+//! Nobody else's tables are read or touched.
+
+use std::{io, net::IpAddr, process::Stdio};
+
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, process::Command};
+
+use crate::{NetError, Result};
+
+const FAMILY: &str = "inet";
+const TABLE: &str = "evenkeel";
+
+/// Masquerading of the real servers' own traffic, so that servers whose gateway we are reach the world.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AutoNat {
+    /// Names of the interfaces whose own address replaces the servers' addresses on the way out.
+    pub interfaces: Vec<String>,
+    /// Virtual IPs: packets that carry one as their source are left alone, they answer a client of a service.
+    pub virtual_ips: Vec<IpAddr>,
+}
+
+impl AutoNat {
+    /// The transaction that replaces whatever table of ours there is, without a moment in between.
+    pub fn ruleset(&self) -> Value {
+        let mut commands = replace_table();
+        let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = self.virtual_ips.iter().partition(|ip| ip.is_ipv4());
+        commands.push(add_set("virtual_ips4", "ipv4_addr", &v4));
+        commands.push(add_set("virtual_ips6", "ipv6_addr", &v6));
+        commands.push(json!({"add": {"chain": {
+            "family": FAMILY, "table": TABLE, "name": "autonat",
+            "type": "nat", "hook": "postrouting", "prio": 100, "policy": "accept",
+        }}}));
+        commands.push(self.masquerade("ip", "@virtual_ips4"));
+        commands.push(self.masquerade("ip6", "@virtual_ips6"));
+        json!({ "nftables": commands })
+    }
+
+    fn masquerade(&self, protocol: &str, except: &str) -> Value {
+        let from_us = json!({"fib": {"result": "type", "flags": ["saddr"]}});
+        let source = json!({"payload": {"protocol": protocol, "field": "saddr"}});
+        json!({"add": {"rule": {
+            "family": FAMILY, "table": TABLE, "chain": "autonat",
+            "comment": "servers' own traffic leaves with our address",
+            "expr": [
+                matches("==", json!({"meta": {"key": "oifname"}}), json!({"set": self.interfaces})),
+                matches("!=", source, json!(except)),
+                // What this machine itself sends has an address already, and it was chosen.
+                matches("!=", from_us, json!("local")),
+                {"masquerade": null},
+            ],
+        }}})
+    }
+
+    /// Puts these rules in force in place of the former ones; without interfaces the table is removed.
+    ///
+    /// # Errors
+    /// [`NetError::ToolMissing`], [`NetError::Nft`], [`NetError::RunTool`].
+    pub async fn apply(&self) -> Result<()> {
+        if self.interfaces.is_empty() {
+            return remove().await;
+        }
+        run("the autonat rules", &self.ruleset()).await
+    }
+}
+
+/// Removes our table; that there is none is fine.
+///
+/// # Errors
+/// [`NetError::ToolMissing`], [`NetError::Nft`], [`NetError::RunTool`].
+pub async fn remove() -> Result<()> {
+    let mut commands = replace_table();
+    commands.pop();
+    run("removing our table", &json!({ "nftables": commands })).await
+}
+
+/// Add, delete, add: the first makes the second succeed, the third starts empty.
+fn replace_table() -> Vec<Value> {
+    let table = json!({"table": {"family": FAMILY, "name": TABLE}});
+    vec![json!({ "add": table }), json!({ "delete": table }), json!({ "add": table })]
+}
+
+fn add_set(name: &str, kind: &str, elements: &[IpAddr]) -> Value {
+    let mut set = json!({"family": FAMILY, "table": TABLE, "name": name, "type": kind});
+    if !elements.is_empty() {
+        let mut elements = elements.to_vec();
+        elements.sort();
+        elements.dedup();
+        set["elem"] = json!(elements);
+    }
+    json!({"add": {"set": set}})
+}
+
+fn matches(operator: &str, left: Value, right: Value) -> Value {
+    json!({"match": {"op": operator, "left": left, "right": right}})
+}
+
+async fn run(doing: &'static str, commands: &Value) -> Result<()> {
+    let ran = |source| NetError::RunTool { tool: "nft", source };
+    let spawned = Command::new("nft")
+        .args(["-j", "-f", "-"])
+        // A daemon's PATH may lack the administrator's folders.
+        .env("PATH", path_with_sbin())
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(NetError::ToolMissing { tool: "nft", package: "nftables" });
+        }
+        Err(e) => return Err(ran(e)),
+    };
+    if let Some(mut stdin) = child.stdin.take() {
+        // nft may refuse before it read everything; its message says more than our broken pipe.
+        let _ = stdin.write_all(commands.to_string().as_bytes()).await;
+    }
+    let output = child.wait_with_output().await.map_err(ran)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(NetError::Nft { doing, message: complaint(&String::from_utf8_lossy(&output.stderr)) })
+}
+
+fn path_with_sbin() -> String {
+    let path = std::env::var("PATH").unwrap_or_default();
+    format!("{path}:/usr/sbin:/sbin")
+}
+
+/// The sentences of nft's complaint, without its places in a file that nobody can open and without its underlining.
+fn complaint(stderr: &str) -> String {
+    let sentences: Vec<_> =
+        stderr.lines().filter_map(|line| line.split_once("Error: ").map(|(_, text)| text.trim())).collect();
+    match (sentences.is_empty(), stderr.trim()) {
+        (false, _) => sentences.join("; "),
+        (true, "") => "it gave no reason".to_owned(),
+        (true, text) => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_keeps_its_sentences_only() {
+        let stderr = "internal:0:0-0: Error: Could not process rule: Operation not supported\n\nlist table x\n      ^^^\n";
+        assert_eq!(complaint(stderr), "Could not process rule: Operation not supported");
+        assert_eq!(complaint("netlink: cannot open\n"), "netlink: cannot open");
+        assert_eq!(complaint(""), "it gave no reason");
+    }
+
+    #[test]
+    fn virtual_ips_are_sorted_into_their_familys_set() {
+        let nat = AutoNat {
+            interfaces: vec!["eth0".into()],
+            virtual_ips: ["10.0.0.2", "fd00::1", "10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap()).into(),
+        };
+        let ruleset = nat.ruleset();
+        let sets: Vec<_> =
+            ruleset["nftables"].as_array().unwrap().iter().filter_map(|c| c["add"].get("set")).collect();
+        assert_eq!(sets[0]["elem"], json!(["10.0.0.1", "10.0.0.2"]));
+        assert_eq!(sets[1]["elem"], json!(["fd00::1"]));
+    }
+}
