@@ -74,7 +74,7 @@ pub struct ApiError {
     pub problems: Vec<Problem>,
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
+    pub remedy: Option<Box<str>>,
     /// With [`Kind::RevisionMismatch`]: the revision that runs now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<u64>,
@@ -100,7 +100,7 @@ impl ApiError {
 
     /// The same with advice on what to do.
     #[must_use]
-    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
+    pub fn with_remedy(mut self, remedy: impl Into<Box<str>>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }

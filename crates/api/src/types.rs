@@ -13,16 +13,16 @@ mod service;
 
 pub use config::{
     Candidate, Committed, ConfigText, Diff, DiffQuery, Fields, NewServer, NewService, PendingConfirm,
-    Problem, Revision, Severity, Text, Validation,
+    Revision, Text, Validation,
 };
 pub use connections::{Connection, ConnectionFilter, ConnectionFlag, ConnectionPage, ConnectionState};
 pub use explain::{ExplainQuery, Explanation, Protocol, Verdict};
+pub use keel_model::{AdminState, Problem, Severity};
 pub use light::{Light, light_of};
 pub use node::{
     Attachment, CpuLoad, Drop, Drops, Engine, FloatingIp, MapFill, Mode, NodeRole, Performance, ProgramStats,
     RealServerHelp, Status, Totals, Versions, Warning,
 };
 pub use service::{
-    AdminState, ConnectionCounts, Counters, Neighbour, Rates, ServerAction, ServerState, ServerStatus,
-    ServiceStatus,
+    ConnectionCounts, Counters, Neighbour, Rates, ServerAction, ServerState, ServerStatus, ServiceStatus,
 };

@@ -1,49 +1,8 @@
 //! Configuration as text: revisions, the candidate, problems, differences.
 
-use std::fmt;
-
 use jiff::Timestamp;
+use keel_model::Problem;
 use serde::{Deserialize, Serialize};
-
-/// How bad a [`Problem`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// It cannot run like this.
-    Error,
-    /// It can run, but probably not as intended.
-    Warning,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Warning => "warning",
-            Self::Error => "error",
-        })
-    }
-}
-
-/// One thing that is wrong with a configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// Where, as a path: `service[2].server[0].weight`. Empty when it concerns the whole text.
-    pub path: String,
-    /// What is wrong, why, and what would be right.
-    pub text: String,
-    /// Whether it keeps the configuration from running.
-    pub severity: Severity,
-    /// The line of the text, counted from 1, where that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub line: Option<usize>,
-}
-
-impl Problem {
-    /// Whether it keeps the configuration from running.
-    pub fn is_error(&self) -> bool {
-        self.severity == Severity::Error
-    }
-}
 
 /// The configuration of one revision; its number is also the `ETag`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

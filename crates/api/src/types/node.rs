@@ -4,9 +4,10 @@ use std::fmt;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use keel_model::Severity;
 use serde::{Deserialize, Serialize};
 
-use super::config::{PendingConfirm, Severity};
+use super::config::PendingConfirm;
 use super::service::{ConnectionCounts, Rates};
 
 /// Which part of the pair this node plays.

@@ -3,32 +3,10 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use keel_model::AdminState;
 use serde::{Deserialize, Serialize};
 
 use super::light::Light;
-
-/// What the administrator wants of a server.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AdminState {
-    /// Take work.
-    #[default]
-    Online,
-    /// No new work, let what runs finish.
-    Drain,
-    /// Out now.
-    Halt,
-}
-
-impl fmt::Display for AdminState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Online => "online",
-            Self::Drain => "drain",
-            Self::Halt => "halt",
-        })
-    }
-}
 
 /// How a server is doing: the administrator's wish and what was found out, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
