@@ -97,8 +97,12 @@ fn matches(operator: &str, left: Value, right: Value) -> Value {
 }
 
 async fn run(doing: &'static str, commands: &Value) -> Result<()> {
+    run_program("nft", doing, commands).await
+}
+
+async fn run_program(program: &str, doing: &'static str, commands: &Value) -> Result<()> {
     let ran = |source| NetError::RunTool { tool: "nft", source };
-    let spawned = Command::new("nft")
+    let spawned = Command::new(program)
         .args(["-j", "-f", "-"])
         // A daemon's PATH may lack the administrator's folders.
         .env("PATH", path_with_sbin())
@@ -152,6 +156,12 @@ mod tests {
         assert_eq!(complaint(stderr), "Could not process rule: Operation not supported");
         assert_eq!(complaint("netlink: cannot open\n"), "netlink: cannot open");
         assert_eq!(complaint(""), "it gave no reason");
+    }
+
+    #[tokio::test]
+    async fn a_missing_nft_names_the_package_that_brings_it() {
+        let error = run_program("nft-that-is-not-there", "a test", &json!({})).await.unwrap_err();
+        assert_eq!(error.to_string(), "`nft` is not installed: apt-get install nftables");
     }
 
     #[test]

@@ -137,3 +137,13 @@ fn interpret(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Event> {
 fn is_bridge_port_notice(message: &netlink_packet_route::link::LinkMessage) -> bool {
     message.header.interface_family == netlink_packet_route::AddressFamily::Bridge
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overrun_asks_for_a_new_listing() {
+        assert_eq!(interpret(NetlinkPayload::Overrun(Vec::new())), Some(Event::Lost));
+    }
+}
