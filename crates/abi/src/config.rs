@@ -53,5 +53,12 @@ pub struct Interface {
     pub mac: [u8; 6],
     /// Always zero.
     pub pad: u16,
+    /// Its index; 0 = the slot is free. The slot is the index modulo [`INTERFACE_SLOTS`].
+    pub ifindex: u32,
+    /// Always zero.
+    pub pad2: u32,
 }
-const _: () = assert!(size_of::<Interface>() == 8);
+const _: () = assert!(size_of::<Interface>() == 16);
+
+/// Size of the interfaces array. Two interfaces of one slot can't both be used; `keeld` refuses the second.
+pub const INTERFACE_SLOTS: u32 = 1024;

@@ -51,8 +51,6 @@ reasons! {
     Rewrite = 11, "rewrite-failed";
     /// The interface the packet should leave by isn't known to the dataplane.
     NoInterface = 12, "no-interface";
-    /// A TCP packet that can't begin a connection (a reset or a FIN without an entry).
-    NotSyn = 13, "not-a-beginning";
     /// A map the program can't do without is missing an entry; please report it.
-    Internal = 14, "internal";
+    Internal = 13, "internal";
 }

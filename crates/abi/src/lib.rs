@@ -36,7 +36,7 @@ mod tcp;
 pub use address::Addr;
 pub use checksum::{fold, header_sum, replace16, replace_addr, replace_port};
 pub use config::{
-    Config, HALF_OPEN_DEFAULT, Interface, LAYOUT, ROLE_ACTIVE, ROLE_PASSIVE, TIMEOUT_CLASSES, timeout_class,
+    Config, HALF_OPEN_DEFAULT, INTERFACE_SLOTS, Interface, LAYOUT, ROLE_ACTIVE, ROLE_PASSIVE, TIMEOUT_CLASSES, timeout_class,
 };
 pub use connection::{Connection, Direction, flags as connection_flags};
 pub use drop_reason::DropReason;

@@ -127,8 +127,7 @@ fn icmp_rewrite<F: FrameMut>(
         End::Source => packet.key.src,
     };
 
-    // The quoted header. Its own checksum changes by exactly the opposite of the address, so for the ICMP sum,
-    // which covers both, only the port counts in IPv4; in IPv6 the quoted header has no checksum.
+    // The ICMP sum covers the quoted header with its checksum field, so both changes count.
     let mut check: u16 = frame.read(l4 + 2)?;
     if v6 {
         check = replace_addr(check, &old_inner, new);

@@ -10,31 +10,34 @@ const PROBES: u32 = 8;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Load {
     /// Established.
-    pub active: u32,
+    pub active: u64,
     /// Finished, waiting out their timers.
-    pub inactive: u32,
+    pub inactive: u64,
     /// Not established yet.
-    pub pending: u32,
+    pub pending: u64,
     /// 1 while the server has reached its limit and hasn't been readmitted.
-    pub overloaded: u32,
+    pub overloaded: u64,
 }
-const _: () = assert!(size_of::<Load>() == 16);
+const _: () = assert!(size_of::<Load>() == 32);
 
 impl Load {
     /// Connections that count against a limit: those the server works for or is about to.
     #[inline(always)]
     pub const fn open(&self) -> u32 {
-        // A count may lag behind by what evictions lost; never let it wrap into "enormous".
-        let sum = self.active.wrapping_add(self.pending);
-        if sum > i32::MAX as u32 { 0 } else { sum }
+        at_least_zero(self.active.wrapping_add(self.pending))
     }
 
     /// What least-connection schedulers compare: a finished connection weighs 1/256 of an open one.
     #[inline(always)]
     const fn overhead(&self) -> u64 {
-        let inactive = if self.inactive > i32::MAX as u32 { 0 } else { self.inactive };
-        self.open() as u64 * 256 + inactive as u64
+        self.open() as u64 * 256 + at_least_zero(self.inactive) as u64
     }
+}
+
+/// A count may be corrected for more than it holds; never let it wrap into "enormous".
+#[inline(always)]
+const fn at_least_zero(count: u64) -> u32 {
+    if count > i32::MAX as u64 { 0 } else { count as u32 }
 }
 
 /// Whether a member takes one more connection.
@@ -79,7 +82,7 @@ pub trait Candidates {
     /// Returns the round-robin position and advances it.
     fn advance(&self) -> u32;
     /// Connections chosen for member `index` so far; called with `index` below 64 only.
-    fn picks(&self, index: u32) -> u32;
+    fn picks(&self, index: u32) -> u64;
     /// One more for member `index`.
     fn picked(&self, index: u32);
 }
@@ -116,7 +119,7 @@ fn admits<C: Candidates>(pool: &C, member: &Member, load: &Load) -> bool {
 fn cost<C: Candidates>(pool: &C, how: u32, index: u32, load: &Load) -> u64 {
     match how {
         // Sainte-Laguë: the n-th pick costs 2n+1; each server's share stays within one pick of its weight.
-        scheduler::WRR => pool.picks(index) as u64 * 2 + 1,
+        scheduler::WRR => pool.picks(index) * 2 + 1,
         scheduler::LC | scheduler::WLC => load.overhead(),
         // SED, and NQ when nobody is idle: the delay the new connection itself would see.
         _ => load.open() as u64 + 1,

@@ -68,13 +68,13 @@ pub struct TableHeader {
     /// Persistence: bits of an IPv6 client that count.
     pub prefix6: u8,
     /// Always zero.
-    pub pad: [u8; 2],
+    pub pad: [u8; 6],
     /// Round-robin position, advanced by the packet path.
-    pub counter: u32,
+    pub counter: u64,
     /// Connections chosen from this table per member (weighted round robin), advanced by the packet path.
-    pub picks: [u32; MEMBERS_PER_CHUNK],
+    pub picks: [u64; MEMBERS_PER_CHUNK],
 }
-const _: () = assert!(size_of::<TableHeader>() == 40 + 4 * MEMBERS_PER_CHUNK);
+const _: () = assert!(size_of::<TableHeader>() == 48 + 8 * MEMBERS_PER_CHUNK);
 
 /// A server that takes new connections.
 #[repr(C)]

@@ -9,7 +9,7 @@ struct Pool {
     members: Vec<Member>,
     ring: Vec<u16>,
     loads: RefCell<Vec<Load>>,
-    picks: RefCell<Vec<u32>>,
+    picks: RefCell<Vec<u64>>,
     counter: RefCell<u32>,
 }
 
@@ -34,7 +34,7 @@ impl Candidates for Pool {
         *counter = counter.wrapping_add(1);
         counter.wrapping_sub(1)
     }
-    fn picks(&self, index: u32) -> u32 {
+    fn picks(&self, index: u32) -> u64 {
         self.picks.borrow()[index as usize]
     }
     fn picked(&self, index: u32) {
@@ -61,7 +61,7 @@ fn pool(how: u32, weights: &[u16]) -> Pool {
             persist_ns: 0,
             prefix4: 32,
             prefix6: 128,
-            pad: [0; 2],
+            pad: [0; 6],
             counter: 0,
             picks: [0; MEMBERS_PER_CHUNK],
         },
@@ -115,7 +115,7 @@ fn a_full_server_is_readmitted_at_three_quarters() {
     let mut pool = pool(scheduler::LC, &[1]);
     pool.members[0].max_connections = 100;
     pool.members[0].readmit_connections = 75;
-    for (open, expected) in [(99, true), (100, false), (99, false), (75, false), (74, true), (99, true), (100, false)] {
+    for (open, expected) in [(99u64, true), (100, false), (99, false), (75, false), (74, true), (99, true), (100, false)] {
         pool.loads.borrow_mut()[0].active = open;
         assert_eq!(matches!(choose(&pool, 0), Choice::Server(_)), expected, "{open} open");
     }
@@ -140,8 +140,8 @@ fn large_pools_follow_their_weights() {
             let server = chosen(&pool, 0);
             pool.loads.borrow_mut()[server].active += 1;
         }
-        let heavy: u32 = pool.loads.borrow()[100..].iter().map(|l| l.active).sum();
-        let share = f64::from(heavy) / 80_000.0;
+        let heavy: u64 = pool.loads.borrow()[100..].iter().map(|l| l.active).sum();
+        let share = heavy as f64 / 80_000.0;
         assert!((share - 0.75).abs() < 0.01, "scheduler {how}: {share}");
     }
 }
@@ -159,7 +159,7 @@ proptest! {
             let server = chosen(&pool, 0);
             {
                 let loads = pool.loads.borrow();
-                let quotient = |s: usize| f64::from(loads[s].active) / f64::from(weights[s]);
+                let quotient = |s: usize| loads[s].active as f64 / f64::from(weights[s]);
                 let optimum = (0..weights.len()).map(quotient).fold(f64::MAX, f64::min);
                 let one = 1.0 / f64::from(weights[server]);
                 prop_assert!(quotient(server) < optimum + one);
@@ -211,7 +211,7 @@ proptest! {
             }
         }
         for (load, limit) in pool.loads.borrow().iter().zip(&limits) {
-            prop_assert!(load.active <= *limit);
+            prop_assert!(load.active <= u64::from(*limit));
         }
     }
 }

@@ -1,0 +1,24 @@
+//! Atomic addition. The BPF target has it as an instruction, but rustc's atomic types don't offer it there.
+use core::arch::asm;
+
+/// Adds to the word at `word`.
+///
+/// # Safety
+/// `word` must point at an aligned word of a map value.
+#[inline(always)]
+pub unsafe fn add(word: *mut u64, delta: i64) {
+    // SAFETY: the caller's promise; BPF_ATOMIC | BPF_ADD (kernel: Documentation/bpf/standardization/instruction-set.rst).
+    unsafe { asm!("lock *(u64 *)({word} + 0) += {delta}", word = in(reg) word, delta = in(reg) delta) };
+}
+
+/// Adds one to the word at `word` and returns what it was.
+///
+/// # Safety
+/// `word` must point at an aligned word of a map value.
+#[inline(always)]
+pub unsafe fn increment(word: *mut u64) -> u64 {
+    let mut value = 1u64;
+    // SAFETY: as in `add`; with BPF_FETCH the register receives the old value.
+    unsafe { asm!("{value} = atomic_fetch_add((u64 *)({word} + 0), {value})", word = in(reg) word, value = inout(reg) value) };
+    value
+}

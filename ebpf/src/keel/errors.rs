@@ -1,0 +1,109 @@
+//! ICMP errors find their connection by the packet they quote (RFC 792, RFC 4443).
+use aya_ebpf::programs::XdpContext;
+use keel_abi::{
+    Choice, Connection, DropReason, FlowKey, Frame, InnerFlow, Packet, connection_flags as flags,
+    decrement_ttl, icmp_reverse, inner_flow,
+};
+
+use crate::{
+    count::{drop, pass},
+    fresh,
+    frame::XdpFrame,
+    maps::{ADDRESSES, CONFIG, CONNECTIONS, HALF_OPEN, PATHS, PATH_OF, SERVERS},
+    send,
+};
+
+/// The entry of `key` in either table.
+#[inline(always)]
+fn find<'a>(key: &FlowKey) -> Option<&'a Connection> {
+    let entry = CONNECTIONS.get_ptr(key).or_else(|| HALF_OPEN.get_ptr(key))?;
+    // SAFETY: a live element; a racing removal leaves it readable until this run ends (RCU).
+    Some(unsafe { &*entry })
+}
+
+/// An ICMP error: to the server if it is about a virtual service's reply, to the client if a NAT server (or a
+/// router on its side) complains, into the path's memory if it is about a tunnel of ours.
+#[inline(never)]
+pub fn route(ctx: &XdpContext, packet: &Packet, now: u64) -> u32 {
+    let frame = XdpFrame::new(ctx);
+    let mut inner = InnerFlow::default();
+    if inner_flow(&frame, packet, &mut inner).is_none() {
+        learn_mtu(&frame, packet, now);
+        return pass();
+    }
+    // SAFETY: read once, not kept.
+    let sizes = unsafe { ADDRESSES.get(packet.key.dst) };
+    let Some(sizes) = sizes else { return from_server(ctx, packet, &inner) };
+    let sizes = *sizes;
+    if inner.key.src != packet.key.dst {
+        return drop(DropReason::IcmpUnrelated);
+    }
+    let key = inner.key.reversed();
+    let id = match find(&key) {
+        Some(connection) => Some(connection.server),
+        None => scheduled(&key, sizes),
+    };
+    let Some(server) = id.and_then(|id| SERVERS.get(id)) else { return drop(DropReason::IcmpUnrelated) };
+    send::to_server(ctx, packet, id.unwrap_or(0), server, Some(&inner), now)
+}
+
+/// Without an entry the ring says where the flow would be.
+#[inline(always)]
+fn scheduled(key: &FlowKey, sizes: u32) -> Option<u32> {
+    let service = fresh::service_of(key, sizes)?;
+    match fresh::ring_server(service, key, CONFIG.get(0)?) {
+        Choice::Server(id) => Some(id),
+        _ => None,
+    }
+}
+
+/// From the servers' side: the quoted packet is one we translated towards a server.
+#[inline(always)]
+fn from_server(ctx: &XdpContext, packet: &Packet, inner: &InnerFlow) -> u32 {
+    let key = inner.key.reversed();
+    let Some(connection) = find(&key) else { return pass() };
+    if connection.flags & flags::REVERSE == 0 || packet.ttl <= 1 {
+        return pass();
+    }
+    let mut frame = XdpFrame::new(ctx);
+    if decrement_ttl(&mut frame, packet).is_none()
+        || icmp_reverse(&mut frame, packet, inner, &connection.vip, connection.vport_be).is_none()
+    {
+        return drop(DropReason::Rewrite);
+    }
+    send::count_out(connection.server, packet);
+    send::link(ctx, packet, connection.dmac, connection.smac, connection.vlan[0], connection.ifindex)
+}
+
+/// "Packet too big" about a tunnel packet of ours: its outer destination's path holds less than we thought.
+#[inline(always)]
+fn learn_mtu(frame: &XdpFrame, packet: &Packet, now: u64) -> Option<()> {
+    let l4 = packet.l4 as usize;
+    let icmp_type: u8 = frame.read(l4)?;
+    let code: u8 = frame.read(l4 + 1)?;
+    let (mtu, remote, floor) = if packet.v6 != 0 {
+        if icmp_type != 2 {
+            return None;
+        }
+        let words: [u32; 10] = frame.read(l4 + 8)?;
+        let remote = keel_abi::Addr([words[6], words[7], words[8], words[9]]);
+        (u32::from_be(frame.read::<u32>(l4 + 4)?), remote, 1280)
+    } else {
+        if icmp_type != 3 || code != 4 {
+            return None;
+        }
+        let remote = keel_abi::Addr::v4(frame.read(l4 + 8 + 16)?);
+        (u16::from_be(frame.read::<u16>(l4 + 6)?) as u32, remote, 576)
+    };
+    // SAFETY: read once, not kept.
+    let index = *unsafe { PATH_OF.get(remote) }?;
+    let path = PATHS.get_ptr_mut(index)?;
+    // SAFETY: an array element that is never freed; aligned words.
+    unsafe {
+        // Believe nothing below what every link must carry: a forged error must not choke the tunnel.
+        (*path).learned_mtu = if mtu < floor { floor } else { mtu };
+        (*path).learned_ns = now;
+    }
+    Some(())
+}
+

@@ -1,0 +1,345 @@
+//! Packets without an entry: whose they are, which server they get, what is remembered of it.
+use aya_ebpf::{btf_maps::Array, programs::XdpContext};
+use keel_abi::{
+    Addr, CHUNK_BYTES, Candidates, Choice, Chunk, Config, Connection, DropReason, FlowKey, Frame, IPPROTO_TCP, Load,
+    MEMBERS_PER_CHUNK, MODE_NAT, Member, NatServerKey, Packet, PersistKey, PersistValue, PortKey,
+    RING_SLOTS_PER_CHUNK, Server, TableHeader, TcpState, choose, connection_flags as flags, flow_hash, ring_choice,
+    scheduler, service_flags, source_hash, state, tcp_flags,
+};
+
+use crate::{
+    answer, atomic,
+    count::{Class, add, drop, pass, stats, totals},
+    frame::XdpFrame,
+    known,
+    maps::{
+        ADDRESSES, CONFIG, CONNECTIONS, HALF_OPEN, LOADS, NAT_SERVERS, PERSISTENCE, PERSISTENCE_NEW, SERVERS,
+        SERVICES, TABLES,
+    },
+    reply, send,
+};
+
+type Table = Array<Chunk, 1, { 1 << 12 }>;
+
+/// A packet without an entry in the connection table.
+#[inline(never)]
+pub fn unknown(ctx: &XdpContext, packet: &Packet, now: u64) -> u32 {
+    let Some(config) = CONFIG.get(0) else { return pass() };
+    // SAFETY: read once, not kept.
+    let Some(sizes) = (unsafe { ADDRESSES.get(packet.key.dst) }) else {
+        if config.nat == 0 {
+            return pass();
+        }
+        return reply::unknown(ctx, packet, now);
+    };
+    let sizes = *sizes;
+    if let Some(half) = HALF_OPEN.get_ptr_mut(packet.key) {
+        // SAFETY: a live element; an eviction leaves it readable until this run ends (RCU).
+        let half = unsafe { &mut *half };
+        let again = packet.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
+            && TcpState::from_u8(half.state).reusable();
+        if !again && let Some(verdict) = known::half_open(ctx, packet, half, now) {
+            return verdict;
+        }
+        if again && HALF_OPEN.remove(packet.key).is_ok() {
+            add(half.server, Class::Pending, -1);
+        }
+    }
+    match service_of(&packet.key, sizes) {
+        Some(service) => begin(ctx, packet, service, now),
+        None => pass(),
+    }
+}
+
+/// The service that claims a destination: its block of ports in one of the sizes in use.
+#[inline(always)]
+pub fn service_of(key: &FlowKey, sizes: u32) -> Option<u32> {
+    let port = u16::from_be(key.dport_be);
+    for shift in 0..16u8 {
+        if sizes & (1 << shift) == 0 {
+            continue;
+        }
+        let lookup = PortKey { addr: key.dst, block: port >> shift, proto: key.proto, shift };
+        // SAFETY: read once, not kept.
+        if let Some(service) = unsafe { SERVICES.get(lookup) } {
+            return Some(*service);
+        }
+    }
+    None
+}
+
+/// The header of a service's table.
+#[inline(always)]
+pub fn header<'a>(service: u32) -> Option<&'a TableHeader> {
+    let chunk = TABLES.get_value(service, &0)?;
+    // SAFETY: chunk 0 of every table is a TableHeader, and a chunk is larger and aligned to 8; elements of an array
+    // live until the program ends.
+    Some(unsafe { &*core::ptr::from_ref(chunk).cast::<TableHeader>() })
+}
+
+/// A service's table for the scheduler.
+struct Pool<'a> {
+    table: &'a Table,
+    header: &'a TableHeader,
+    /// The first 64 members.
+    members: &'a [Member; MEMBERS_PER_CHUNK],
+}
+
+impl<'a> Pool<'a> {
+    #[inline(always)]
+    fn new(service: u32) -> Option<Self> {
+        let table = TABLES.get(service)?;
+        let header = table.get_ptr(0)?.cast::<TableHeader>();
+        let members = table.get_ptr(1)?.cast::<[Member; MEMBERS_PER_CHUNK]>();
+        const { assert!(size_of::<[Member; MEMBERS_PER_CHUNK]>() == CHUNK_BYTES) };
+        // SAFETY: as in `header`; chunk 1 holds 64 members, userspace makes every table at least two chunks long.
+        unsafe { Some(Self { table, header: &*header, members: &*members }) }
+    }
+}
+
+impl Candidates for Pool<'_> {
+    #[inline(always)]
+    fn header(&self) -> &TableHeader {
+        self.header
+    }
+
+    #[inline(always)]
+    fn member(&self, index: u32) -> Option<Member> {
+        let at = index as usize % MEMBERS_PER_CHUNK;
+        if index < MEMBERS_PER_CHUNK as u32 {
+            return Some(self.members[at]);
+        }
+        let chunk = self.table.get_ptr(1 + index / MEMBERS_PER_CHUNK as u32)?.cast::<Member>();
+        // SAFETY: `at` is below the 64 members a chunk holds.
+        Some(unsafe { *chunk.add(at) })
+    }
+
+    #[inline(always)]
+    fn slot(&self, slot: u32) -> Option<u32> {
+        let chunk = self.table.get_ptr(self.header.ring_chunk + slot / RING_SLOTS_PER_CHUNK as u32)?.cast::<u16>();
+        // SAFETY: the remainder is below the 512 slots a chunk holds.
+        Some(unsafe { *chunk.add(slot as usize % RING_SLOTS_PER_CHUNK) } as u32)
+    }
+
+    #[inline(always)]
+    fn load(&self, server: u32) -> Option<Load> {
+        LOADS.get(server).copied()
+    }
+
+    #[inline(always)]
+    fn mark_overloaded(&self, server: u32, overloaded: bool) {
+        if let Some(load) = LOADS.get_ptr_mut(server) {
+            // SAFETY: an aligned word of an array element; last writer wins.
+            unsafe { (*load).overloaded = overloaded as u64 };
+        }
+    }
+
+    #[inline(always)]
+    fn advance(&self) -> u32 {
+        let counter = (&raw const self.header.counter).cast_mut();
+        // SAFETY: an aligned word of an array element, changed by atomics only.
+        unsafe { atomic::increment(counter) as u32 }
+    }
+
+    #[inline(always)]
+    fn picks(&self, index: u32) -> u64 {
+        self.header.picks[index as usize % MEMBERS_PER_CHUNK]
+    }
+
+    #[inline(always)]
+    fn picked(&self, index: u32) {
+        let picks = (&raw const self.header.picks).cast::<u64>().cast_mut();
+        // SAFETY: as in `advance`; the index is below the array's length.
+        unsafe { atomic::add(picks.add(index as usize % MEMBERS_PER_CHUNK), 1) };
+    }
+}
+
+/// What the ring (and the hashing schedulers) look at.
+#[inline(always)]
+pub fn ring_hash(header: &TableHeader, key: &FlowKey, config: &Config) -> u32 {
+    match header.scheduler {
+        scheduler::DH => source_hash(config.seed ^ key.dport_be as u64, &key.dst),
+        scheduler::SH | scheduler::MAGLEV if header.flags & service_flags::HASH_PORTS != 0 => {
+            flow_hash(config.seed, key)
+        }
+        scheduler::SH | scheduler::MAGLEV => source_hash(config.seed, &key.src),
+        _ if header.flags & service_flags::PERSISTENT != 0 => {
+            source_hash(config.seed, &client(header, key))
+        }
+        _ => flow_hash(config.seed, key),
+    }
+}
+
+#[inline(always)]
+fn client(header: &TableHeader, key: &FlowKey) -> Addr {
+    key.src.masked(if key.src.is_v4() { header.prefix4 } else { header.prefix6 })
+}
+
+/// What is known about a flow that begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    /// A SYN or the first packet of a UDP flow.
+    New,
+    /// TCP without an entry: it may have been established at the peer, or its entry was lost.
+    Midstream,
+    /// A reset or FIN without an entry: the ring's server gets it, nothing is remembered.
+    Stray,
+}
+
+#[inline(always)]
+fn beginning(packet: &Packet) -> Beginning {
+    if packet.key.proto != IPPROTO_TCP {
+        return Beginning::New;
+    }
+    let ends = packet.tcp_flags & (tcp_flags::RST | tcp_flags::FIN) != 0;
+    match (packet.tcp_flags & tcp_flags::SYN != 0, ends || packet.tcp_flags & tcp_flags::ACK == 0) {
+        (true, _) if packet.tcp_flags & tcp_flags::ACK == 0 && !ends => Beginning::New,
+        (true, _) | (false, true) => Beginning::Stray,
+        (false, false) => Beginning::Midstream,
+    }
+}
+
+/// True while more flows begin on this CPU than can be genuine.
+#[inline(always)]
+fn flooded(config: &Config, now: u64) -> bool {
+    let Some(totals) = totals() else { return false };
+    answer::turn_window(totals, now);
+    totals.window_flows += 1;
+    totals.window_flows > config.flood_per_second
+}
+
+/// Schedules a packet of `service` that has no entry.
+#[inline(never)]
+fn begin(ctx: &XdpContext, packet: &Packet, service: u32, now: u64) -> u32 {
+    let (Some(pool), Some(config)) = (Pool::new(service), CONFIG.get(0)) else { return drop(DropReason::Internal) };
+    let kind = beginning(packet);
+    let one_packet = pool.header.flags & service_flags::ONE_PACKET != 0;
+    let flood = !one_packet && flooded(config, now);
+    let hash = ring_hash(pool.header, &packet.key, config);
+    let sticky = if pool.header.flags & service_flags::PERSISTENT != 0 {
+        sticking(pool.header, &packet.key, service, now)
+    } else {
+        None
+    };
+    let choice = match sticky {
+        Some(server) => Choice::Server(server),
+        // In a flood the ring alone decides, so that a connection whose entry is lost finds its server again.
+        None if kind == Beginning::New && !flood => choose(&pool, hash),
+        None => ring_choice(&pool, hash),
+    };
+    let id = match choice {
+        Choice::Server(id) => id,
+        Choice::NoServer => return drop(DropReason::NoServer),
+        Choice::Overloaded => return drop(DropReason::Overloaded),
+    };
+    let Some(server) = SERVERS.get(id) else { return drop(DropReason::Internal) };
+    if kind != Beginning::Stray && !one_packet && (!flood || server.mode == MODE_NAT) {
+        let mut marks = 0;
+        if kind == Beginning::Midstream {
+            marks |= flags::MIDSTREAM;
+        }
+        if pool.header.flags & service_flags::PERSISTENT != 0 {
+            marks |= flags::PERSISTENT;
+        }
+        if !remember(ctx, packet, id, marks, now) {
+            return drop(DropReason::NatConflict);
+        }
+        if pool.header.flags & service_flags::PERSISTENT != 0 && sticky.is_none() && !flood {
+            let key = PersistKey { client: client(pool.header, &packet.key), service };
+            let value = PersistValue {
+                server: id,
+                generation: server.generation,
+                expires_ns: now + pool.header.persist_ns,
+            };
+            let _ = PERSISTENCE_NEW.insert(key, value, 0);
+        }
+    }
+    if kind == Beginning::New && let Some(stats) = stats(id) {
+        stats.connections += 1;
+    }
+    send::to_server(ctx, packet, id, server, None, now)
+}
+
+/// The server a client sticks to: one that is online or draining.
+#[inline(never)]
+fn sticking(header: &TableHeader, flow: &FlowKey, service: u32, now: u64) -> Option<u32> {
+    let key = PersistKey { client: client(header, flow), service };
+    // SAFETY: read at once, not kept.
+    let entry = unsafe { PERSISTENCE.get(key).or_else(|| PERSISTENCE_NEW.get(key)) }?;
+    let server = SERVERS.get(entry.server)?;
+    let usable = server.generation == entry.generation && matches!(server.state, state::ONLINE | state::DRAIN);
+    (usable && now < entry.expires_ns).then_some(entry.server)
+}
+
+/// Writes the entry with `marks` among its flags, and for NAT the one for the replies. False if another connection
+/// already receives replies of that shape.
+#[inline(never)]
+fn remember(ctx: &XdpContext, packet: &Packet, id: u32, marks: u8, now: u64) -> bool {
+    let Some(server) = SERVERS.get(id) else { return false };
+    let mut entry = Connection { seen_ns: now, created_ns: now, server: id, ..Connection::default() };
+    entry.generation = server.generation;
+    entry.flags = marks;
+    let handshake = packet.key.proto == IPPROTO_TCP && marks & flags::MIDSTREAM == 0;
+    entry.state = if handshake { TcpState::SynRecv } else { TcpState::Established } as u8;
+    if server.mode == MODE_NAT && !expect_reply(ctx, packet, &entry, server) {
+        return false;
+    }
+    if HALF_OPEN.insert(packet.key, entry, 0).is_ok() {
+        add(id, Class::Pending, 1);
+    }
+    true
+}
+
+#[inline(always)]
+fn expect_reply(ctx: &XdpContext, packet: &Packet, entry: &Connection, server: &Server) -> bool {
+    let key = send::reply_key(&packet.key, server);
+    if let Some(other) = CONNECTIONS.get_ptr_mut(key) {
+        // SAFETY: a live element; a racing removal leaves it readable until this run ends (RCU).
+        let other = unsafe { &*other };
+        let same = other.vip == packet.key.dst && other.vport_be == packet.key.dport_be;
+        if !same && !TcpState::from_u8(other.state).reusable() {
+            return false;
+        }
+        let _ = CONNECTIONS.remove(key);
+    }
+    let mut reverse = *entry;
+    reverse.flags |= flags::REVERSE;
+    reverse.vip = packet.key.dst;
+    reverse.vport_be = packet.key.dport_be;
+    learn_client(ctx, packet, &mut reverse);
+    HALF_OPEN.insert(key, reverse, 0).is_ok()
+}
+
+/// Notes where the client's packet came from: replies go back the same way.
+#[inline(always)]
+pub fn learn_client(ctx: &XdpContext, packet: &Packet, reverse: &mut Connection) {
+    let frame = XdpFrame::new(ctx);
+    if let (Some(ours), Some(theirs)) = (frame.read::<[u8; 6]>(0), frame.read::<[u8; 6]>(6)) {
+        reverse.dmac = theirs;
+        reverse.smac = ours;
+    }
+    reverse.vlan = packet.vlan;
+    reverse.ifindex = ctx.ingress_ifindex() as u32;
+}
+
+/// The end of a NAT server a packet comes from.
+#[inline(always)]
+pub fn nat_end(key: &FlowKey) -> NatServerKey {
+    NatServerKey { addr: key.src, port_be: key.sport_be, proto: key.proto, pad: 0 }
+}
+
+/// The NAT servers map, for replies.
+#[inline(always)]
+pub fn nat_server(key: &FlowKey) -> Option<keel_abi::NatServerValue> {
+    // SAFETY: copied at once.
+    unsafe { NAT_SERVERS.get(nat_end(key)) }.copied()
+}
+
+/// Where the ring puts a flow of `service`.
+#[inline(always)]
+pub fn ring_server(service: u32, key: &FlowKey, config: &Config) -> Choice {
+    match Pool::new(service) {
+        Some(pool) => ring_choice(&pool, ring_hash(pool.header, key, config)),
+        None => Choice::NoServer,
+    }
+}

@@ -1,0 +1,72 @@
+//! Housekeeping by order of `keeld`: removes connections and corrects counts with the packet path's own code, so
+//! that the counts stay exact. Run by test run only; attached nowhere.
+use aya_ebpf::{bindings::xdp_action::{XDP_ABORTED, XDP_PASS}, programs::XdpContext};
+use keel_abi::{Connection, FlowKey, REAP_BATCH, REAP_ETHERTYPE, ReapRecord, connection_flags as flags, reap_kind};
+
+use crate::{
+    count::{Class, add},
+    known,
+    maps::{CONNECTIONS, HALF_OPEN, SERVERS},
+    send,
+};
+
+const HEAD: usize = 14;
+
+/// Works off the records of one order.
+#[inline(always)]
+pub fn work(ctx: &XdpContext, now: u64) -> u32 {
+    let (start, end) = (ctx.data(), ctx.data_end());
+    if start + HEAD + REAP_BATCH * size_of::<ReapRecord>() > end {
+        return XDP_ABORTED;
+    }
+    // SAFETY: checked against the end of the packet above.
+    if unsafe { *((start + 12) as *const u16) } != REAP_ETHERTYPE.to_be() {
+        return XDP_ABORTED;
+    }
+    for i in 0..REAP_BATCH {
+        // SAFETY: within the bytes checked above.
+        let record = unsafe { *((start + HEAD + i * size_of::<ReapRecord>()) as *const ReapRecord) };
+        carry_out(&record, now);
+    }
+    XDP_PASS
+}
+
+#[inline(never)]
+fn carry_out(record: &ReapRecord, now: u64) {
+    match record.kind {
+        reap_kind::EXPIRE => expire(&record.key, record.argument as u64 * 1_000_000_000, now),
+        reap_kind::REMOVE => expire(&record.key, 0, now),
+        reap_kind::PENDING => add(record.server, Class::Pending, record.argument as i32 as i64),
+        _ => {}
+    }
+}
+
+/// Removes the connection of forward key `key` if neither direction has been busy for `idle_ns`.
+#[inline(always)]
+fn expire(key: &FlowKey, idle_ns: u64, now: u64) {
+    if let Some(entry) = CONNECTIONS.get_ptr(key) {
+        // SAFETY: copied at once; a racing removal leaves it readable until this run ends (RCU).
+        let entry: Connection = unsafe { *entry };
+        if now.wrapping_sub(entry.seen_ns) < idle_ns {
+            return;
+        }
+        if let Some(server) = SERVERS.get(entry.server) {
+            known::forget(key, &entry, server);
+        }
+        return;
+    }
+    let Some(entry) = HALF_OPEN.get_ptr(key) else { return };
+    // SAFETY: as above.
+    let entry: Connection = unsafe { *entry };
+    if now.wrapping_sub(entry.seen_ns) < idle_ns {
+        return;
+    }
+    if HALF_OPEN.remove(key).is_ok() && entry.flags & flags::REVERSE == 0 {
+        add(entry.server, Class::Pending, -1);
+        if let Some(server) = SERVERS.get(entry.server)
+            && server.mode == keel_abi::MODE_NAT
+        {
+            let _ = HALF_OPEN.remove(send::reply_key(key, server));
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Packets that come from a NAT server and have no established entry.
+use aya_ebpf::{
+    bindings::bpf_fib_lookup as FibLookup,
+    helpers::bpf_fib_lookup,
+    programs::XdpContext,
+};
+use keel_abi::{Connection, Packet, connection_flags as flags};
+
+use crate::{count::pass, fresh, known, maps::HALF_OPEN, send};
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const FIB_SUCCESS: i64 = 0;
+
+/// A packet for an address that isn't virtual. If it comes from the listening end of a NAT server it is a reply:
+/// its connection is half open, or has lost its entry (or never had one: one-packet scheduling), and then the end
+/// alone tells the virtual service, if it belongs to only one.
+#[inline(never)]
+pub fn unknown(ctx: &XdpContext, packet: &Packet, now: u64) -> u32 {
+    let Some(end) = fresh::nat_server(&packet.key) else { return pass() };
+    if let Some(half) = HALF_OPEN.get_ptr_mut(packet.key) {
+        // SAFETY: a live element; an eviction leaves it readable until this run ends (RCU).
+        let half = unsafe { &mut *half };
+        if half.flags & flags::REVERSE != 0 {
+            return known::half_open_reply(ctx, packet, half, now);
+        }
+    }
+    if end.ambiguous != 0 {
+        return pass();
+    }
+    let mut connection = Connection { server: end.server, vip: end.vip, vport_be: end.vport_be, ..Connection::default() };
+    if !route(ctx, packet, &mut connection) {
+        return pass();
+    }
+    send::to_client(ctx, packet, &connection, now)
+}
+
+/// Asks the kernel's routing table for the way to the client. False if it has none (yet): the kernel will find the
+/// neighbour by itself when the packet is passed up, and the client's retry succeeds.
+#[inline(always)]
+fn route(ctx: &XdpContext, packet: &Packet, connection: &mut Connection) -> bool {
+    // SAFETY: plain integers; zero is a valid value for every field.
+    let mut fib: FibLookup = unsafe { core::mem::zeroed() };
+    fib.ifindex = ctx.ingress_ifindex() as u32;
+    fib.l4_protocol = packet.key.proto;
+    fib.__bindgen_anon_1.tot_len = packet.ip_len;
+    if packet.v6 != 0 {
+        fib.family = AF_INET6;
+        fib.__bindgen_anon_3.ipv6_src = connection.vip.0;
+        fib.__bindgen_anon_4.ipv6_dst = packet.key.dst.0;
+    } else {
+        fib.family = AF_INET;
+        fib.__bindgen_anon_3.ipv4_src = connection.vip.v4_word();
+        fib.__bindgen_anon_4.ipv4_dst = packet.key.dst.v4_word();
+    }
+    // SAFETY: a helper call with a struct on our stack.
+    let found = unsafe { bpf_fib_lookup(ctx.ctx.cast(), &raw mut fib, size_of::<FibLookup>() as i32, 0) };
+    if found != FIB_SUCCESS {
+        return false;
+    }
+    connection.dmac = fib.dmac;
+    connection.smac = fib.smac;
+    connection.ifindex = fib.ifindex;
+    true
+}

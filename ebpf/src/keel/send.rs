@@ -1,0 +1,223 @@
+//! Sending a packet on its way: to a server in its mode, or back to a client.
+use aya_ebpf::{
+    bindings::xdp_action::XDP_TX,
+    helpers::bpf_xdp_adjust_head,
+    programs::XdpContext,
+};
+use keel_abi::{
+    Connection, DropReason, Encap, FlowKey, FrameMut, InnerFlow, MODE_GUE, MODE_NAT, MODE_TUN,
+    PATH_REACHABLE, Packet, Path, Server, decrement_ttl, flow_hash, icmp_forward, nat_forward, nat_reverse,
+    set_ethernet, write_outer,
+};
+
+use crate::{
+    answer,
+    count::{drop, stats, totals},
+    frame::XdpFrame,
+    maps::{EVENTS, PATHS, PORTS},
+};
+
+const ETH_VLAN: u16 = 0x8100u16.to_be();
+const ETH_IPV4: u16 = 0x0800u16.to_be();
+const ETH_IPV6: u16 = 0x86ddu16.to_be();
+/// Priority and drop-eligible bits of a VLAN tag (IEEE 802.1Q §9.6).
+const PRIORITY: u16 = 0xf000u16.to_be();
+
+/// A learned path MTU is forgotten after ten minutes (RFC 1191 §6.3).
+const LEARNED_NS: u64 = 600 * 1_000_000_000;
+
+/// A packet of a client to `server`. `inner` is given for ICMP errors, which quote the flow they are about.
+#[inline(always)]
+pub fn to_server(
+    ctx: &XdpContext,
+    packet: &Packet,
+    id: u32,
+    server: &Server,
+    inner: Option<&InnerFlow>,
+    now: u64,
+) -> u32 {
+    if packet.ttl <= 1 {
+        return answer::ttl_expired(ctx, packet, now);
+    }
+    let Some(path) = PATHS.get_ptr_mut(server.path) else { return drop(DropReason::Internal) };
+    // SAFETY: array elements are never freed; `keeld` replaces whole words.
+    let path = unsafe { &mut *path };
+    if path.state != PATH_REACHABLE {
+        return unresolved(server.path, path);
+    }
+    let limit = fits(server, path, now);
+    if packet.ip_len > limit {
+        return answer::too_big(ctx, packet, limit, now);
+    }
+    let mut frame = XdpFrame::new(ctx);
+    if decrement_ttl(&mut frame, packet).is_none() {
+        return drop(DropReason::Rewrite);
+    }
+    let sent = match server.mode {
+        MODE_TUN | MODE_GUE => tunnel(ctx, packet, server, path),
+        MODE_NAT => {
+            let port = if server.port_be == 0 { packet.key.dport_be } else { server.port_be };
+            let done = match inner {
+                None => nat_forward(&mut frame, packet, &server.addr, port),
+                Some(inner) => {
+                    let port = if server.port_be == 0 { inner.key.sport_be } else { server.port_be };
+                    icmp_forward(&mut frame, packet, inner, &server.addr, port)
+                }
+            };
+            if done.is_none() {
+                return drop(DropReason::Rewrite);
+            }
+            link(ctx, packet, path.dmac, path.smac, path.vlan, path.ifindex)
+        }
+        _ => link(ctx, packet, path.dmac, path.smac, path.vlan, path.ifindex),
+    };
+    if let Some(stats) = stats(id) {
+        stats.packets_in += 1;
+        stats.bytes_in += packet.ip_len as u64;
+    }
+    sent
+}
+
+/// A packet of a NAT server back to the client of `connection`.
+#[inline(always)]
+pub fn to_client(ctx: &XdpContext, packet: &Packet, connection: &Connection, now: u64) -> u32 {
+    if packet.ttl <= 1 {
+        return answer::ttl_expired(ctx, packet, now);
+    }
+    let mut frame = XdpFrame::new(ctx);
+    if decrement_ttl(&mut frame, packet).is_none()
+        || nat_reverse(&mut frame, packet, &connection.vip, connection.vport_be).is_none()
+    {
+        return drop(DropReason::Rewrite);
+    }
+    let vlan = connection.vlan[0];
+    let sent = link(ctx, packet, connection.dmac, connection.smac, vlan, connection.ifindex);
+    count_out(connection.server, packet);
+    sent
+}
+
+/// Counts a packet from a server.
+#[inline(always)]
+pub fn count_out(server: u32, packet: &Packet) {
+    if let Some(stats) = stats(server) {
+        stats.packets_out += 1;
+        stats.bytes_out += packet.ip_len as u64;
+    }
+}
+
+#[inline(never)]
+fn unresolved(index: u32, path: &mut Path) -> u32 {
+    // Tell keeld about the first and then every 256th: it asks again by itself in between.
+    if path.misses & 0xff == 0 {
+        let _ = EVENTS.output(index, 0);
+    }
+    path.misses += 1;
+    drop(DropReason::NoNeighbour)
+}
+
+/// The encapsulation a tunnel server wants.
+#[inline(always)]
+fn encap(server: &Server) -> Encap {
+    Encap { v6: !server.addr.is_v4(), gue: server.mode == MODE_GUE }
+}
+
+/// Bytes of the largest IP packet that reaches `server` along `path`.
+#[inline(always)]
+fn fits(server: &Server, path: &Path, now: u64) -> u16 {
+    if server.mode != MODE_TUN && server.mode != MODE_GUE {
+        return path.mtu;
+    }
+    let mut mtu = path.mtu as u32;
+    if path.learned_mtu != 0 && path.learned_mtu < mtu && now.wrapping_sub(path.learned_ns) < LEARNED_NS {
+        mtu = path.learned_mtu;
+    }
+    mtu.saturating_sub(encap(server).overhead() as u32) as u16
+}
+
+#[inline(always)]
+fn tunnel(ctx: &XdpContext, packet: &Packet, server: &Server, path: &Path) -> u32 {
+    let encap = encap(server);
+    let tags = if path.vlan != 0 { 4 } else { 0 };
+    let grow = encap.overhead() as i32 + 14 + tags - packet.l3 as i32;
+    // SAFETY: a helper call on the live context; the frame is made anew afterwards.
+    if unsafe { bpf_xdp_adjust_head(ctx.ctx, -grow) } != 0 {
+        return drop(DropReason::Rewrite);
+    }
+    let mut frame = XdpFrame::new(ctx);
+    let flow = flow_hash(0, &packet.key);
+    let ethertype = if encap.v6 { ETH_IPV6 } else { ETH_IPV4 };
+    let done = ethernet(&mut frame, path.dmac, path.smac, path.vlan, packet.vlan[0], ethertype).and_then(|l3| {
+        write_outer(&mut frame, l3, encap, packet, &path.local, &server.addr, server.port_be, flow)
+    });
+    if done.is_none() {
+        return drop(DropReason::Rewrite);
+    }
+    out(ctx, path.ifindex)
+}
+
+/// Writes a whole Ethernet header and returns where the IP header begins.
+#[inline(always)]
+fn ethernet(
+    frame: &mut XdpFrame,
+    dmac: [u8; 6],
+    smac: [u8; 6],
+    vlan: u16,
+    came_with: u16,
+    ethertype: u16,
+) -> Option<usize> {
+    set_ethernet(frame, dmac, smac)?;
+    if vlan == 0 {
+        frame.write(12, ethertype)?;
+        return Some(14);
+    }
+    frame.write(12, ETH_VLAN)?;
+    frame.write(14, vlan | (came_with & PRIORITY))?;
+    frame.write(16, ethertype)?;
+    Some(18)
+}
+
+/// Gives the frame its Ethernet header and sends it. Frames with two tags keep them: they stay in their segment.
+#[inline(always)]
+pub fn link(ctx: &XdpContext, packet: &Packet, dmac: [u8; 6], smac: [u8; 6], vlan: u16, ifindex: u32) -> u32 {
+    let want: i32 = if vlan != 0 { 1 } else { 0 };
+    let have = packet.tags as i32;
+    if have == 2 || (have == 0 && want == 0) {
+        let mut frame = XdpFrame::new(ctx);
+        if set_ethernet(&mut frame, dmac, smac).is_none() {
+            return drop(DropReason::Rewrite);
+        }
+        return out(ctx, ifindex);
+    }
+    // SAFETY: a helper call on the live context; the frame is made anew afterwards.
+    if have != want && unsafe { bpf_xdp_adjust_head(ctx.ctx, (have - want) * 4) } != 0 {
+        return drop(DropReason::Rewrite);
+    }
+    let mut frame = XdpFrame::new(ctx);
+    let ethertype = if packet.v6 != 0 { ETH_IPV6 } else { ETH_IPV4 };
+    if ethernet(&mut frame, dmac, smac, vlan, packet.vlan[0], ethertype).is_none() {
+        return drop(DropReason::Rewrite);
+    }
+    out(ctx, ifindex)
+}
+
+/// Out of the interface it came in by, or over to another.
+#[inline(always)]
+pub fn out(ctx: &XdpContext, ifindex: u32) -> u32 {
+    if let Some(totals) = totals() {
+        totals.forwarded += 1;
+    }
+    if ifindex == ctx.ingress_ifindex() as u32 {
+        return XDP_TX;
+    }
+    match PORTS.redirect(ifindex, 0) {
+        Ok(verdict) => verdict,
+        Err(_) => drop(DropReason::NoInterface),
+    }
+}
+
+/// The key replies of `server` to the client of `key` come with.
+#[inline(always)]
+pub fn reply_key(key: &FlowKey, server: &Server) -> FlowKey {
+    let port = if server.port_be == 0 { key.dport_be } else { server.port_be };
+    FlowKey { src: server.addr, dst: key.src, sport_be: port, dport_be: key.sport_be, proto: key.proto, pad: [0; 3] }
+}
