@@ -1,0 +1,48 @@
+//! A balancer's appliance: its first configuration, its daemon, and how to tell that it is ready.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
+
+use crate::address::Network;
+use crate::error::{During as _, LabError};
+use crate::plan::{GATEWAY, Link};
+
+/// The daemon's program.
+pub(crate) const DAEMON: &str = "keeld";
+const SOCKET: &str = "/run/evenkeel/keeld.sock";
+
+/// Inside a balancer: what the console wizard of an appliance would have written.
+pub(crate) fn configure(name: &str, links: &[Link], holds_gateway: bool) -> Result<(), LabError> {
+    let write = |file: &str, text: String| fs::write(file, text).during(|| format!("writing {file}"));
+    write("/etc/evenkeel/node.toml", node(name, links))?;
+    let gateway = holds_gateway && links.iter().any(|link| link.network == Network::Back);
+    write("/etc/evenkeel/cluster.toml", if gateway { cluster() } else { String::new() })
+}
+
+/// Inside a balancer: whether the daemon takes commands.
+pub(crate) fn ready() -> bool {
+    UnixStream::connect(SOCKET).is_ok()
+}
+
+fn node(name: &str, links: &[Link]) -> String {
+    let mut text = format!("hostname = \"{name}\"\n");
+    for Link { device, ipv4, ipv6, .. } in links {
+        let _ = write!(
+            text,
+            "\n[[interface]]\nname = \"{device}\"\naddresses = [\"{ipv4}/24\", \"{ipv6}/64\"]\n"
+        );
+    }
+    for gateway in [IpAddr::V4(Network::Front.ipv4(GATEWAY)), IpAddr::V6(Network::Front.ipv6(GATEWAY))] {
+        let _ = write!(text, "\n[[route]]\nto = \"default\"\nvia = \"{gateway}\"\n");
+    }
+    text
+}
+
+/// The servers' gateway: a floating address of the pair's first node.
+fn cluster() -> String {
+    let gateways =
+        [format!("{}/24", Network::Back.ipv4(GATEWAY)), format!("{}/64", Network::Back.ipv6(GATEWAY))];
+    gateways.map(|address| format!("[[floating_ip]]\naddress = \"{address}\"\n")).join("\n")
+}
