@@ -9,6 +9,8 @@
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait, and slices are read at any alignment")]
 
 mod address;
+#[cfg(feature = "user")]
+mod bytes;
 mod checksum;
 mod config;
 mod connection;
@@ -34,6 +36,8 @@ mod table;
 mod tcp;
 
 pub use address::Addr;
+#[cfg(feature = "user")]
+pub use bytes::{as_bytes, from_bytes};
 pub use checksum::{fold, header_sum, replace16, replace_addr, replace_port};
 pub use config::{
     Config, HALF_OPEN_DEFAULT, INTERFACE_SLOTS, Interface, LAYOUT, ROLE_ACTIVE, ROLE_PASSIVE, TIMEOUT_CLASSES, timeout_class,
