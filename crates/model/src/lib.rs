@@ -14,14 +14,17 @@ mod health;
 mod host;
 mod layer4;
 mod layer7;
+mod load;
 mod name;
 mod node;
 mod persistence;
 mod ports;
 mod problem;
+mod reader;
 mod rule;
 mod server;
 mod service;
+mod verify;
 mod word;
 
 pub use check::{
@@ -38,6 +41,7 @@ pub use layer4::{
     Encapsulation, Layer4, Layer4TimeoutOverrides, Mode4, Protocol4, RemovedPolicy, Scheduler4, Transport,
 };
 pub use layer7::{ClientTls, Layer7, Layer7Timeouts, Mode7, ProxyVersion, Scheduler7, ServerTls, TlsVersion};
+pub use load::{load_cluster, load_node};
 pub use name::{CertificateName, CheckName, NameError, ServerName, ServiceName, UserName};
 pub use node::{
     Destination, Dns, HeartbeatPaths, Interface, Node, Ntp, PeerAddress, PolicyRoute, Route, Vlan, Web,
@@ -49,3 +53,4 @@ pub use problem::{Problem, Severity};
 pub use rule::{Action, Condition, HeaderMatch, Rule};
 pub use server::{AdminState, Server};
 pub use service::{Service, ServiceKind};
+pub use verify::check_together;

@@ -4,33 +4,50 @@
 pub(crate) trait Word: Copy + 'static {
     /// What the set is called in a message: "scheduler", "mode".
     const NOUN: &'static str;
-    /// Every word and its value, in the order they are offered to people.
-    const WORDS: &'static [(&'static str, Self)];
+    /// Every value, in the order they are offered to people.
+    const VALUES: &'static [Self];
+
+    /// How the configuration spells it.
+    fn spelling(self) -> &'static str;
+
+    /// The value of this spelling.
+    fn find(text: &str) -> Option<Self> {
+        Self::VALUES.iter().copied().find(|value| value.spelling() == text)
+    }
+
+    /// Every spelling.
+    fn spellings() -> Vec<&'static str> {
+        Self::VALUES.iter().map(|value| value.spelling()).collect()
+    }
 }
 
 /// Declares an enumeration together with its spelling.
 macro_rules! words {
     (
         $(#[$meta:meta])*
-        pub enum $name:ident($noun:literal) { $( $(#[$vmeta:meta])* $variant:ident = $word:literal ),+ $(,)? }
+        $vis:vis enum $name:ident($noun:literal) { $( $(#[$vmeta:meta])* $variant:ident = $word:literal ),+ $(,)? }
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-        pub enum $name { $( $(#[$vmeta])* #[serde(rename = $word)] $variant ),+ }
+        $vis enum $name { $( $(#[$vmeta])* #[serde(rename = $word)] $variant ),+ }
 
         impl $name {
             /// Every value, in the order they are offered to people.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            $vis const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// The spelling used in the configuration.
-            pub const fn as_str(self) -> &'static str {
+            $vis const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
         }
 
         impl $crate::word::Word for $name {
             const NOUN: &'static str = $noun;
-            const WORDS: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
+            const VALUES: &'static [Self] = Self::ALL;
+
+            fn spelling(self) -> &'static str {
+                self.as_str()
+            }
         }
 
         impl std::fmt::Display for $name {
@@ -43,7 +60,7 @@ macro_rules! words {
             type Err = String;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                match text { $($word => Ok(Self::$variant),)+ _ => Err(format!("unknown {} `{text}`", $noun)) }
+                <Self as $crate::word::Word>::find(text).ok_or_else(|| format!("unknown {} `{text}`", $noun))
             }
         }
     };

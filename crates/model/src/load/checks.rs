@@ -1,0 +1,334 @@
+//! Reads what is asked of a server: `type` and the parameters that go with it.
+
+use super::rule::regex;
+use crate::check::{
+    AgentCheck, Check, DnsCheck, DnsRecord, GrpcCheck, HttpCheck, HttpMethod, LdapCheck, LoginCheck,
+    RadiusCheck, ScriptCheck, SipCheck, SmtpCheck, StatusSet, TcpCheck,
+};
+use crate::host::name_fault;
+use crate::name::CheckName;
+use crate::reader::{Kind, Read, Table, or_list};
+use crate::word::words;
+
+words! {
+    /// As written in the file.
+    pub(super) enum CheckWord("type of check") {
+        /// None.
+        Off = "off",
+        /// ICMP echo.
+        Ping = "ping",
+        /// A connection opens.
+        Connect = "connect",
+        /// Send and expect.
+        Tcp = "tcp",
+        /// An HTTP request.
+        Http = "http",
+        /// The same over TLS.
+        Https = "https",
+        /// A DNS question.
+        Dns = "dns",
+        /// Mail.
+        Smtp = "smtp",
+        /// Mailboxes.
+        Imap = "imap",
+        /// Mailboxes.
+        Pop3 = "pop3",
+        /// Files.
+        Ftp = "ftp",
+        /// A directory.
+        Ldap = "ldap",
+        /// A database.
+        Mysql = "mysql",
+        /// A database.
+        Pgsql = "pgsql",
+        /// A store.
+        Redis = "redis",
+        /// Sign-in.
+        Radius = "radius",
+        /// Telephony.
+        Sip = "sip",
+        /// Calls.
+        Grpc = "grpc",
+        /// A script.
+        Script = "script",
+        /// The feedback agent.
+        Agent = "agent",
+    }
+}
+
+use CheckWord as W;
+
+/// Every parameter, what it holds and the types it belongs to.
+const PARAMETERS: &[(&str, Kind, &[CheckWord])] = &[
+    ("path", Kind::Text, &[W::Http, W::Https]),
+    ("method", Kind::Text, &[W::Http, W::Https]),
+    ("host", Kind::Text, &[W::Http, W::Https, W::Grpc]),
+    ("expect_status", Kind::Text, &[W::Http, W::Https]),
+    ("expect_body", Kind::Text, &[W::Http, W::Https]),
+    ("expect_regex", Kind::Text, &[W::Http, W::Https, W::Tcp]),
+    ("drain_on_status", Kind::Text, &[W::Http, W::Https]),
+    ("verify", Kind::Flag, &[W::Https]),
+    ("server_name", Kind::Text, &[W::Https]),
+    (
+        "user",
+        Kind::Text,
+        &[W::Http, W::Https, W::Imap, W::Pop3, W::Ftp, W::Mysql, W::Pgsql, W::Redis, W::Radius],
+    ),
+    (
+        "secret",
+        Kind::Text,
+        &[W::Http, W::Https, W::Imap, W::Pop3, W::Ftp, W::Mysql, W::Pgsql, W::Redis, W::Radius, W::Ldap],
+    ),
+    ("database", Kind::Text, &[W::Mysql, W::Pgsql]),
+    ("send", Kind::Text, &[W::Tcp, W::Agent]),
+    ("expect", Kind::Text, &[W::Tcp, W::Dns]),
+    ("query", Kind::Text, &[W::Dns]),
+    ("record", Kind::Text, &[W::Dns]),
+    ("hello", Kind::Text, &[W::Smtp]),
+    ("bind_dn", Kind::Text, &[W::Ldap]),
+    ("base_dn", Kind::Text, &[W::Ldap]),
+    ("shared_secret", Kind::Text, &[W::Radius]),
+    ("udp", Kind::Flag, &[W::Sip]),
+    ("uri", Kind::Text, &[W::Sip]),
+    ("service", Kind::Text, &[W::Grpc]),
+    ("tls", Kind::Flag, &[W::Grpc]),
+    ("script", Kind::Text, &[W::Script]),
+    ("args", Kind::List, &[W::Script]),
+    ("agent_port", Kind::Number, &[W::Agent]),
+];
+
+/// Makes `type` and every parameter legal without reading them.
+pub(super) fn know(at: &Table<'_>) {
+    at.know("type", Kind::Text);
+    for &(key, kind, _) in PARAMETERS {
+        at.know(key, kind);
+    }
+}
+
+/// Refuses `type` and every parameter beside a reference to a named check.
+pub(super) fn refuse_all(at: &Table<'_>, name: &CheckName) {
+    know(at);
+    let keys = PARAMETERS.iter().map(|(key, _, _)| *key).chain(["type"]);
+    for key in keys.filter(|key| at.has(key)) {
+        at.error(
+            key,
+            format!("`{key}` is decided by the named check `{name}`: remove it here, or remove `use`"),
+        );
+    }
+}
+
+/// A better answer than a similar key.
+pub(super) fn hint(key: &str) -> Option<String> {
+    matches!(key, "password" | "pass" | "pw" | "passwd").then(|| {
+        "passwords don't belong in a file that every viewer reads: keep it in the secrets folder and write \
+         `secret` with its name there"
+            .to_owned()
+    })
+}
+
+/// Reads `type` and its parameters; `unless` is what an absent type means.
+pub(super) fn read_check(at: &Table<'_>, unless: Option<Check>) -> Option<Check> {
+    know(at);
+    let word = at.word::<CheckWord>("type");
+    let word = match (word, unless) {
+        (Read::Absent, Some(check)) => check.as_str().parse().ok(),
+        (word, _) => at.present("type", "\"connect\"", word),
+    }?;
+    for (key, _, types) in PARAMETERS.iter().filter(|(key, _, types)| at.has(key) && !types.contains(&word)) {
+        let types: Vec<&str> = types.iter().map(|word| word.as_str()).collect();
+        at.error(
+            key,
+            format!(
+                "`{key}` doesn't belong to a check of type {word}, but to {}: remove it",
+                or_list(&types)
+            ),
+        );
+    }
+    read_type(at, word)
+}
+
+fn read_type(at: &Table<'_>, word: CheckWord) -> Option<Check> {
+    Some(match word {
+        W::Off => Check::Off,
+        W::Ping => Check::Ping,
+        W::Connect => Check::Connect,
+        W::Tcp => Check::Tcp(read_tcp(at)?),
+        W::Http => Check::Http(read_http(at, false)?),
+        W::Https => Check::Https(read_http(at, true)?),
+        W::Dns => Check::Dns(read_dns(at)?),
+        W::Smtp => Check::Smtp(SmtpCheck { hello: at.filled("hello").optional()? }),
+        W::Imap => Check::Imap(read_login(at, false)?),
+        W::Pop3 => Check::Pop3(read_login(at, false)?),
+        W::Ftp => Check::Ftp(read_login(at, false)?),
+        W::Ldap => Check::Ldap(read_ldap(at)?),
+        W::Mysql => Check::Mysql(read_login(at, true)?),
+        W::Pgsql => Check::Pgsql(read_login(at, true)?),
+        W::Redis => Check::Redis(read_login(at, false)?),
+        W::Radius => Check::Radius(read_radius(at)?),
+        W::Sip => Check::Sip(read_sip(at)?),
+        W::Grpc => Check::Grpc(read_grpc(at)?),
+        W::Script => Check::Script(read_script(at)?),
+        W::Agent => Check::Agent(read_agent(at)?),
+    })
+}
+
+fn read_tcp(at: &Table<'_>) -> Option<TcpCheck> {
+    let send = at.filled("send").optional();
+    let expect = at.filled("expect").optional();
+    let expect_regex = regex(at, "expect_regex").optional();
+    Some(TcpCheck { send: send?, expect: expect?, expect_regex: expect_regex? })
+}
+
+fn read_http(at: &Table<'_>, tls: bool) -> Option<HttpCheck> {
+    let usual = HttpCheck::default();
+    let method = at.word("method").or(HttpMethod::Get);
+    let path = at.text("path").and_then(|text| path(at, text)).or(usual.path);
+    let host = at.text("host").and_then(|text| host_header(at, text)).optional();
+    let expect_status = at.parse::<StatusSet>("expect_status").or(usual.expect_status);
+    let drain_on_status = at.parse::<StatusSet>("drain_on_status").optional();
+    let expect_body = at.filled("expect_body").optional();
+    let expect_regex = regex(at, "expect_regex").optional();
+    let verify = if tls { at.flag("verify").or(false) } else { Some(false) };
+    let server_name = if tls { host_name(at, "server_name").optional() } else { Some(None) };
+    let (user, secret) = (at.filled("user").optional(), secret(at, "secret").optional());
+    if let (Some(good), Some(Some(drain))) = (&expect_status, &drain_on_status)
+        && let Some(status) = good.overlap(drain)
+    {
+        at.error(
+            "drain_on_status",
+            format!("{status} is also in `expect_status`, and an answer can't be both: remove it from one"),
+        );
+        return None;
+    }
+    if method == Some(HttpMethod::Head) && (at.has("expect_body") || at.has("expect_regex")) {
+        at.error(
+            "method",
+            "an answer to HEAD has no body to look into: write method = \"GET\" or expect only a status",
+        );
+        return None;
+    }
+    Some(HttpCheck {
+        method: method?,
+        path: path?,
+        host: host?,
+        expect_status: expect_status?,
+        expect_body: expect_body?,
+        expect_regex: expect_regex?,
+        drain_on_status: drain_on_status?,
+        verify: verify?,
+        server_name: server_name?,
+        user: user?,
+        secret: secret?,
+    })
+}
+
+fn path(at: &Table<'_>, text: &str) -> Read<String> {
+    let legal = |c: char| c.is_ascii_graphic();
+    if text.starts_with('/') && text.chars().all(legal) {
+        return Read::Is(text.to_owned());
+    }
+    at.error("path", format!("`{text}` is not a request path: begin it with `/` and write spaces and other letters as %20 and so on"));
+    Read::Wrong
+}
+
+fn host_header(at: &Table<'_>, text: &str) -> Read<String> {
+    let bare =
+        text.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(text, |(host, _)| host);
+    let address = bare.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
+    match name_fault(bare).filter(|_| !address) {
+        None => Read::Is(text.to_owned()),
+        Some(fault) => {
+            at.error("host", format!("`{text}` can't stand in a Host header: {fault}"));
+            Read::Wrong
+        }
+    }
+}
+
+fn host_name(at: &Table<'_>, key: &'static str) -> Read<String> {
+    at.text(key).and_then(|text| match name_fault(text) {
+        None => Read::Is(text.to_owned()),
+        Some(fault) => {
+            at.error(key, format!("`{text}` is not a host name: {fault}"));
+            Read::Wrong
+        }
+    })
+}
+
+/// The name of a file, never a path.
+fn file_name(at: &Table<'_>, key: &'static str) -> Read<String> {
+    at.parse::<CheckName>(key).map(String::from)
+}
+
+fn secret(at: &Table<'_>, key: &'static str) -> Read<String> {
+    file_name(at, key)
+}
+
+fn read_dns(at: &Table<'_>) -> Option<DnsCheck> {
+    let query = at.filled("query").and_then(|name| {
+        let service =
+            name.split('.').map(|label| label.trim_start_matches('_')).collect::<Vec<_>>().join(".");
+        match name_fault(&service).filter(|_| name.parse::<std::net::IpAddr>().is_err()) {
+            None => Read::Is(name),
+            Some(fault) => {
+                at.error("query", format!("`{name}` is not a name DNS knows: {fault}"));
+                Read::Wrong
+            }
+        }
+    });
+    let query = at.present("query", "\"www.example.org\"", query);
+    let record = at.word("record").or(DnsRecord::A);
+    let expect = at.filled("expect").optional();
+    Some(DnsCheck { query: query?, record: record?, expect: expect? })
+}
+
+fn read_login(at: &Table<'_>, database: bool) -> Option<LoginCheck> {
+    let user = at.filled("user").optional();
+    let secret = secret(at, "secret").optional();
+    let database = if database { at.filled("database").optional() } else { Some(None) };
+    Some(LoginCheck { user: user?, secret: secret?, database: database? })
+}
+
+fn read_ldap(at: &Table<'_>) -> Option<LdapCheck> {
+    let bind_dn = at.filled("bind_dn").optional();
+    let secret = secret(at, "secret").optional();
+    let base_dn = at.filled("base_dn").optional();
+    Some(LdapCheck { bind_dn: bind_dn?, secret: secret?, base_dn: base_dn? })
+}
+
+fn read_radius(at: &Table<'_>) -> Option<RadiusCheck> {
+    let user = at.present("user", "\"probe\"", at.filled("user"));
+    let secret = at.present("secret", "\"radius-probe\"", secret(at, "secret"));
+    let shared = at.present("shared_secret", "\"radius-shared\"", file_name(at, "shared_secret"));
+    Some(RadiusCheck { user: user?, secret: secret?, shared_secret: shared? })
+}
+
+fn read_sip(at: &Table<'_>) -> Option<SipCheck> {
+    let udp = at.flag("udp").or(true);
+    let uri = at.filled("uri").and_then(|uri| {
+        if uri.starts_with("sip:") || uri.starts_with("sips:") {
+            return Read::Is(uri);
+        }
+        at.error("uri", format!("`{uri}` is not a SIP address: write for example \"sip:probe@example.org\""));
+        Read::Wrong
+    });
+    Some(SipCheck { udp: udp?, uri: uri.optional()? })
+}
+
+fn read_grpc(at: &Table<'_>) -> Option<GrpcCheck> {
+    let service = at.text("service").map(str::to_owned).or(String::new());
+    let tls = at.flag("tls").or(false);
+    let host = at.text("host").and_then(|text| host_header(at, text)).optional();
+    Some(GrpcCheck { service: service?, tls: tls?, host: host? })
+}
+
+fn read_script(at: &Table<'_>) -> Option<ScriptCheck> {
+    let script = at.present("script", "\"check-queue.sh\"", file_name(at, "script"));
+    let args = at.list("args").or(Vec::new());
+    Some(ScriptCheck { script: script?, args: args? })
+}
+
+fn read_agent(at: &Table<'_>) -> Option<AgentCheck> {
+    let agent_port = at.port("agent_port").or(AgentCheck::PORT);
+    let send = at.filled("send").optional();
+    Some(AgentCheck { agent_port: agent_port?, send: send? })
+}
