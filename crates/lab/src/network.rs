@@ -22,8 +22,10 @@ const SETTINGS: [(&str, &str); 8] = [
 ];
 /// In what forwards: the router, and a balancer as the gateway of its servers.
 const FORWARDING: [(&str, &str); 2] = [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
-/// In a server: no ARP for an address that is not the interface's own, which is what a VIP on lo is.
-const QUIET_ARP: [(&str, &str); 2] = [("ipv4/conf/all/arp_ignore", "1"), ("ipv4/conf/all/arp_announce", "2")];
+/// In a server, for VIPs: no ARP for an address that is not the interface's own, which is what a VIP on lo is. IPv6 sends
+/// from an address that is local only by a route if the host allows it; IPv4 does so anyway.
+const SERVER: [(&str, &str); 3] =
+    [("ipv4/conf/all/arp_ignore", "1"), ("ipv4/conf/all/arp_announce", "2"), ("ipv6/ip_nonlocal_bind", "1")];
 /// Checksums are to be in the packet when it leaves: a packet program sees and edits what is there. Packets
 /// that were put together to more than the MTU don't pass a program.
 const OFFLOADS: [&str; 6] = ["tx", "off", "tso", "off", "gro", "off"];
@@ -62,7 +64,7 @@ pub(crate) fn set_up(node: &Node) -> Result<(), LabError> {
     set(&SETTINGS)?;
     match node.role {
         Role::Router | Role::Balancer => set(&FORWARDING)?,
-        Role::Server => set(&QUIET_ARP)?,
+        Role::Server => set(&SERVER)?,
         Role::Client | Role::Switch => {}
     }
     feed("ip", &["-batch", "-"], &links_up(node))?;

@@ -57,12 +57,16 @@ impl NodeState {
     }
 
     pub(crate) fn namespaces(&self) -> Result<namespace::Namespaces, LabError> {
+        if !self.holder.is_alive() {
+            let reason = "the process that held it is gone; `keel-lab down` removes the rest of the lab";
+            return Err(LabError::because(format!("entering {}", self.name), reason));
+        }
         namespace::Namespaces::of(self.holder.pid)
     }
 
     /// Ends what runs in the node. The namespaces go with the last process.
     fn end(&self) -> Result<(), LabError> {
-        let open = if self.holder.is_alive() { self.namespaces().ok() } else { None };
+        let open = self.namespaces().ok();
         end_all_in(self.place, open.is_some(), PATIENCE).map_err(|left| {
             LabError::because(format!("removing the node {}", self.name), format!("processes {left:?} stay"))
         })
@@ -89,15 +93,10 @@ impl State {
         write().during(|| format!("writing {}", file.display()))
     }
 
-    /// Takes the lab's name. Removes what a lab of that name left that is no longer alive.
+    /// Takes the lab's name.
     pub(crate) fn claim(&self) -> Result<(), LabError> {
         check_prefix(&self.prefix)?;
-        if let Ok(old) = Self::load(&self.prefix) {
-            if old.is_alive() {
-                return Err(LabError::Exists { prefix: self.prefix.clone() });
-            }
-            old.remove()?;
-        }
+        sweep();
         // Complete before it has its name, so that nobody finds a lab without a state.
         let new = PathBuf::from(FOLDER).join(format!(".{}-{}", self.prefix, self.maker.pid));
         fs::create_dir_all(new.join(LOGS)).during(|| format!("creating {}", new.display()))?;
@@ -141,12 +140,24 @@ impl State {
 
 /// All labs that are up, by name.
 pub fn running() -> Vec<State> {
-    let entries = fs::read_dir(FOLDER).into_iter().flatten();
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut labs: Vec<State> = names.filter_map(|name| State::load(&name).ok()).collect();
+    let mut labs = all();
     labs.retain(State::is_alive);
     labs.sort_by(|a, b| a.prefix.cmp(&b.prefix));
     labs
+}
+
+/// Removes what is left of labs whose processes were ended from elsewhere.
+fn sweep() {
+    for dead in all().iter().filter(|lab| !lab.is_alive()) {
+        // Somebody else may be sweeping too.
+        let _ = dead.remove();
+    }
+}
+
+fn all() -> Vec<State> {
+    let entries = fs::read_dir(FOLDER).into_iter().flatten();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter_map(|name| State::load(&name).ok()).collect()
 }
 
 /// A lab's files on the machine.
