@@ -75,7 +75,7 @@ fn newest(path: &Path) -> Option<SystemTime> {
 }
 
 /// A cargo, ready to build for the BPF target.
-fn toolchain() -> Result<Command> {
+pub(crate) fn toolchain() -> Result<Command> {
     let wanted = std::env::var("KEEL_BPF_TOOLCHAIN").unwrap_or_default();
     let mut missing = Vec::new();
     for (name, candidate) in [("rustup", rustup()), ("debian", debian())] {

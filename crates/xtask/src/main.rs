@@ -2,26 +2,60 @@
 //! it holds no logic of the product and is not shipped.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks on its terminal")]
 
+mod build;
 mod command;
 mod ebpf;
+mod setup;
+mod tally;
+mod test;
+
+use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str = "\
-usage: cargo run -p xtask -- COMMAND
+use command::{cargo, run};
 
+const USAGE: &str = "\
+usage: cargo run -p xtask -- COMMAND        (or `make COMMAND`)
+
+  setup   install what is missing on this machine (Debian, as root)
   ebpf    build the packet programs into target/bpf
+  build   build every release binary into target/release
+  lint    check formatting, run clippy
+  test    lint, build, and run every test
+  bench   run the benchmarks
+  clean   remove what was built
 ";
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
-        Some("ebpf") => ebpf::build(),
-        Some("help" | "--help" | "-h") => {
+    match start(arguments.first().map_or("", String::as_str)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(command: &str) -> Result<()> {
+    match command {
+        "setup" => setup::ensure(),
+        "ebpf" => ebpf::build(),
+        "build" => build::ready().and_then(|()| build::binaries()),
+        "lint" => build::ready().and_then(|()| test::lint()),
+        "test" => test::test(),
+        "bench" => {
+            build::ready()?;
+            build::binaries()?;
+            run(cargo(&["bench", "--workspace"]).env("KEEL_BIN_DIR", build::release_folder()))
+        }
+        "clean" => run(&mut cargo(&["clean"])),
+        "image" => bail!("there is no appliance image yet; `make build` makes the programs"),
+        "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())
         }
-        Some(other) => bail!("there is no command `{other}`\n\n{USAGE}"),
-        None => bail!("which command?\n\n{USAGE}"),
+        other => bail!("there is no command `{other}`\n\n{USAGE}"),
     }
 }
