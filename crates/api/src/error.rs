@@ -143,8 +143,8 @@ impl ApiError {
     pub fn refused(problems: Vec<Problem>) -> Self {
         let errors = problems.iter().filter(|p| p.is_error()).count();
         let detail = match errors {
-            1 => "there is 1 error in it".to_owned(),
-            n => format!("there are {n} errors in it"),
+            1 => "it has 1 error".to_owned(),
+            n => format!("it has {n} errors"),
         };
         Self {
             problems,

@@ -13,7 +13,7 @@ mod service;
 
 pub use config::{
     Candidate, Committed, ConfigText, Diff, DiffQuery, Fields, NewServer, NewService, PendingConfirm,
-    Revision, Text, Validation,
+    Revision, Text, Validation, settings,
 };
 pub use connections::{Connection, ConnectionFilter, ConnectionFlag, ConnectionPage, ConnectionState};
 pub use explain::{ExplainQuery, Explanation, Protocol, Verdict};

@@ -104,7 +104,7 @@ async fn a_refused_configuration_names_every_problem_with_its_line() {
     assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
     let error: serde_json::Value = json(response).await;
     assert_eq!(error["type"], "refused");
-    assert_eq!(error["detail"], "there are 2 errors in it");
+    assert_eq!(error["detail"], "it has 2 errors");
     assert_eq!(error["problems"][1]["line"], 3);
     assert_eq!(error["problems"][0]["severity"], "error");
     assert_eq!(error["problems"][0]["path"], "service[0].weight");

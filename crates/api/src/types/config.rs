@@ -3,6 +3,9 @@
 use jiff::Timestamp;
 use keel_model::Problem;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{ApiError, Result};
 
 /// The configuration of one revision; its number is also the `ETag`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,9 +134,45 @@ pub struct Revision {
     pub unconfirmed: bool,
 }
 
-/// Settings in the spelling of cluster.toml, as key and value: `scheduler` = `"wlc"`,
-/// `health.interval` = `"4s"`. A null removes the key, which gives it its default again.
+/// Settings in the spelling of cluster.toml, as key and value: `"scheduler": "wlc"`,
+/// `"health.interval": "4s"`. A table may be given as an object instead of dotted keys, a number or
+/// a flag as text. Null takes the key out, which gives it its default again.
 pub type Fields = serde_json::Map<String, serde_json::Value>;
+
+/// Fields as the configuration crate's edits want them: dotted keys, each with its value as text, or
+/// none to take the key out.
+pub fn settings(fields: &Fields) -> Result<Vec<(String, Option<String>)>> {
+    let mut settings = Vec::with_capacity(fields.len());
+    flatten("", fields, &mut settings)?;
+    Ok(settings)
+}
+
+fn flatten(prefix: &str, fields: &Fields, settings: &mut Vec<(String, Option<String>)>) -> Result<()> {
+    for (key, value) in fields {
+        let key = format!("{prefix}{key}");
+        match value {
+            Value::Object(inner) => flatten(&format!("{key}."), inner, settings)?,
+            Value::Null => settings.push((key, None)),
+            Value::Array(items) => {
+                let words = items.iter().map(|item| plain(&key, item)).collect::<Result<Vec<_>>>()?;
+                settings.push((key, Some(words.join(","))));
+            }
+            value => settings.push((key.clone(), Some(plain(&key, value)?))),
+        }
+    }
+    Ok(())
+}
+
+fn plain(key: &str, value: &Value) -> Result<String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Bool(flag) => Ok(flag.to_string()),
+        _ => Err(ApiError::bad_request(format!(
+            "`{key}` cannot be set in one step: set the keys in it one by one"
+        ))),
+    }
+}
 
 /// A service to add.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -158,4 +197,31 @@ pub struct NewServer {
     /// Everything else about it: `address`, `port`, `weight`, …
     #[serde(default)]
     pub fields: Fields,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_become_dotted_keys_with_text() {
+        let json = serde_json::json!({
+            "enabled": false, "health": { "type": "http", "rise": 2 }, "panic_threshold": null,
+            "ports": "80", "timeouts.udp": "30s", "words": ["a", "b"]
+        });
+        let fields = json.as_object().unwrap();
+        let expected = [
+            ("enabled", Some("false")),
+            ("health.rise", Some("2")),
+            ("health.type", Some("http")),
+            ("panic_threshold", None),
+            ("ports", Some("80")),
+            ("timeouts.udp", Some("30s")),
+            ("words", Some("a,b")),
+        ];
+        let expected = expected.map(|(key, value)| (key.to_owned(), value.map(str::to_owned)));
+        assert_eq!(settings(fields).unwrap(), expected);
+        let nested = serde_json::json!({ "rule": [{ "action": "use" }] });
+        assert!(settings(nested.as_object().unwrap()).is_err());
+    }
 }

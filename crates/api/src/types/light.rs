@@ -108,7 +108,7 @@ impl<'a> Tally<'a> {
         [
             down,
             count(self.up, "up"),
-            count(self.unchecked, "in use unchecked"),
+            count(self.unchecked, "unchecked"),
             count(self.draining, "draining"),
             count(self.halted, "halted"),
         ]

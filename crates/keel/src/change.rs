@@ -1,0 +1,86 @@
+//! What every changing command takes and shows: why, for how long, against which revision; and the outcome.
+
+use std::time::Duration;
+
+use clap::Args;
+use keel_api::{Committed, Intent};
+
+use crate::failure::problem_line;
+use crate::numbers::span;
+use crate::style::{Paint, Style};
+
+/// How to make a change.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "How to make the change")]
+pub(crate) struct Change {
+    /// Say why, for the history (the command itself when not given)
+    #[arg(long, value_name = "TEXT")]
+    why: Option<String>,
+
+    /// Go back by itself after this long (30s, 10m) unless confirmed with `keel config confirm`
+    #[arg(long, value_name = "DURATION", value_parser = confirm_time)]
+    confirm: Option<Duration>,
+
+    /// Only if this is the revision that runs; exit code 5 and the difference otherwise
+    #[arg(long, value_name = "REVISION")]
+    if_revision: Option<u64>,
+}
+
+impl Change {
+    /// The same for the API; `typed` is the command as it was typed.
+    pub(crate) fn intent(&self, typed: &str) -> Intent {
+        Intent {
+            expected: self.if_revision,
+            why: self.why.clone().unwrap_or_else(|| typed.to_owned()),
+            confirm: self.confirm,
+        }
+    }
+}
+
+fn confirm_time(text: &str) -> Result<Duration, String> {
+    match keel_model::parse_duration(text) {
+        Ok(time) if time < Duration::from_secs(1) => Err("too short; write at least 1s".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The outcome of a change.
+pub(crate) fn render_committed(committed: &Committed, style: &Style) -> String {
+    let mut text = match committed.revision == committed.previous {
+        true => format!("Nothing had to change: revision {} is in force.\n", committed.revision),
+        false => {
+            let now = style.paint(Paint::Bold, &format!("Revision {}", committed.revision));
+            format!("{now} is in force, after {}.\n", committed.previous)
+        }
+    };
+    for change in &committed.changes {
+        text.push_str(&style.wrap(change, 2));
+    }
+    for warning in &committed.warnings {
+        text.push_str(&format!("{}\n", problem_line(warning, style)));
+    }
+    if let Some(pending) = &committed.pending_confirm {
+        text.push_str(&style.wrap(
+            &format!(
+                "Revision {} comes back in {} unless you run: keel config confirm",
+                pending.falls_back_to,
+                span(pending.seconds_left)
+            ),
+            0,
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_confirm_time_is_a_duration_of_at_least_a_second() {
+        assert_eq!(confirm_time("10m"), Ok(Duration::from_secs(600)));
+        assert!(confirm_time("10").unwrap_err().contains("unit"));
+        assert!(confirm_time("10ms").unwrap_err().contains("1s"));
+    }
+}
