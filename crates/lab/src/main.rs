@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use nix::sys::signal::{SigSet, Signal};
+
 use keel_lab::{Lab, Options, State, Topology, running};
 
 /// Labs of network namespaces: a client, a router, balancers and real servers on this machine.
@@ -41,6 +43,9 @@ enum Command {
         /// The folder of keel-lab, keeld and keel.
         #[arg(long, value_name = "FOLDER")]
         binaries: Option<PathBuf>,
+        /// Stay until Ctrl-C or SIGTERM, and remove the lab then.
+        #[arg(long)]
+        foreground: bool,
     },
     /// Run a command inside a node.
     Exec {
@@ -94,14 +99,9 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Up { which, topology, servers, no_appliance, binaries } => {
-            let options =
-                Options { prefix: which.prefix, servers, appliance: !no_appliance, binaries, keep: true };
-            let lab = Lab::up(topology, &options)?;
-            show(lab.state());
-            if options.appliance && !lab.state().appliance {
-                eprintln!("keeld is not built, so the balancers are bare: `make build` builds it");
-            }
+        Command::Up { which, topology, servers, no_appliance, binaries, foreground } => {
+            let (prefix, appliance, keep) = (which.prefix, !no_appliance, !foreground);
+            up(topology, &Options { prefix, servers, appliance, binaries, keep }, foreground)?;
         }
         Command::Exec { which, node, command } => {
             return Err(Lab::open(&which.prefix)?.become_program(&node, &command).into());
@@ -111,6 +111,25 @@ fn run(command: Command) -> Result<()> {
         Command::List { json: false } => running().iter().for_each(show),
         Command::Hold { node: _, owned } => keel_lab::hold(owned),
         Command::UdpEcho { name, port } => keel_lab::serve_udp_echo(&name, port)?,
+    }
+    Ok(())
+}
+
+fn up(topology: Topology, options: &Options, foreground: bool) -> Result<()> {
+    // Held back from the start: a lab that is half made is not left behind either.
+    let end = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+    if foreground {
+        end.thread_block()?;
+    }
+    let lab = Lab::up(topology, options)?;
+    show(lab.state());
+    if options.appliance && !lab.state().appliance {
+        eprintln!("keeld is not built, so the balancers are bare: `make build` builds it");
+    }
+    if foreground {
+        println!("ready: Ctrl-C removes the lab");
+        end.wait()?;
+        lab.down()?;
     }
     Ok(())
 }

@@ -4,9 +4,10 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use common::{bare, binaries, eventually, get, lab};
 use keel_lab::{Lab, LabError, Options, Topology, running};
@@ -150,4 +151,20 @@ fn the_command_line_makes_lists_uses_and_removes_a_lab() {
     assert_eq!(program().args(echo).output().unwrap().stdout, b"rs1\n");
     assert!(program().args(["down", "--prefix", &prefix]).status().unwrap().success());
     assert!(!program().args(["down", "--prefix", &prefix]).status().unwrap().success());
+}
+
+#[test]
+fn a_lab_in_the_foreground_goes_when_it_is_told_to() {
+    let prefix = format!("front-{}", std::process::id());
+    let mut lab = Command::new(binaries().join("keel-lab"))
+        .args(["up", "--no-appliance", "--foreground", "--servers", "1", "--prefix", &prefix])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(lab.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("ready")));
+    assert!(is_up(&prefix));
+    Command::new("sh").args(["-c", &format!("kill -INT {}", lab.id())]).status().unwrap();
+    assert!(lab.wait().unwrap().success());
+    assert!(!Path::new("/run/evenkeel-lab").join(&prefix).exists());
 }
