@@ -208,3 +208,19 @@ impl Call {
             .map_err(|e| ApiError::bad_request(e.to_string()).into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_of_not_reaching_the_daemon_has_its_own_advice() {
+        let client = Client::in_run_dir(Path::new("/run/evenkeel"));
+        let remedy = |kind: io::ErrorKind| client.cannot_connect(kind.into()).remedy().unwrap_or_default();
+        assert!(remedy(io::ErrorKind::NotFound).contains("systemctl start keeld"));
+        assert!(remedy(io::ErrorKind::ConnectionRefused).contains("systemctl start keeld"));
+        assert!(remedy(io::ErrorKind::PermissionDenied).contains("sudo"));
+        assert!(remedy(io::ErrorKind::OutOfMemory).contains("systemctl status keeld"));
+        assert!(client.cannot_connect(io::ErrorKind::PermissionDenied.into()).is_unreachable());
+    }
+}

@@ -43,24 +43,27 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 impl Status {
     pub(crate) async fn run(self, context: &mut Context<'_>) -> Outcome {
         let Some(seconds) = self.watch else {
-            return show(context).await;
+            let overview = ask(context).await?;
+            return context.out.answer(&overview, render);
         };
+        let stop = tokio::signal::ctrl_c();
+        tokio::pin!(stop);
         loop {
-            if !context.out.is_json() {
-                context.out.text(CLEAR)?;
-            }
-            show(context).await?;
+            let again = async {
+                let overview = ask(context).await?;
+                if !context.out.is_json() {
+                    context.out.text(CLEAR)?;
+                }
+                context.out.answer(&overview, render)?;
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                Ok::<(), Failure>(())
+            };
             tokio::select! {
-                () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
-                _ = tokio::signal::ctrl_c() => return Ok(()),
+                shown = again => shown?,
+                _ = &mut stop => return Ok(()),
             }
         }
     }
-}
-
-async fn show(context: &mut Context<'_>) -> Outcome {
-    let overview = ask(context).await?;
-    context.out.answer(&overview, render)
 }
 
 async fn ask(context: &Context<'_>) -> Result<Overview, Failure> {

@@ -1,5 +1,6 @@
 //! Golden files. `KEEL_GOLDEN=overwrite cargo test -p keel` writes them anew; read the difference
 //! before committing it.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::path::Path;
 
