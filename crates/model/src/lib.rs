@@ -8,7 +8,9 @@
 
 mod check;
 mod cluster;
+mod diff;
 mod duration;
+pub mod edit;
 mod file;
 mod health;
 mod host;
@@ -21,6 +23,8 @@ mod persistence;
 mod ports;
 mod problem;
 mod reader;
+pub mod realserver;
+mod render;
 mod rule;
 mod server;
 mod service;
@@ -34,6 +38,7 @@ pub use check::{
 pub use cluster::{
     Acme, Alerts, Certificate, Cluster, FloatingIp, Heartbeat, Layer4Settings, Layer4Timeouts, Role, User,
 };
+pub use diff::{Change, ChangeKind, diff, diff_node};
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use health::{Health, NamedHealth};
 pub use host::{Host, HostError};
@@ -50,6 +55,7 @@ pub use node::{
 pub use persistence::{Cookie, Persistence, PersistenceBy};
 pub use ports::{PortSet, PortSetError};
 pub use problem::{Problem, Severity};
+pub use render::{render_cluster, render_node};
 pub use rule::{Action, Condition, HeaderMatch, Rule};
 pub use server::{AdminState, Server};
 pub use service::{Service, ServiceKind};

@@ -5,16 +5,11 @@ use super::server::ServerDraft;
 use super::service::ServiceDraft;
 use crate::reader::{Kind, Known, Report, Table};
 
-/// What a (possibly dotted) key of a service holds.
-pub(crate) fn service_kind(key: &str) -> Option<Kind> {
-    service_keys().into_iter().find(|(known, _)| known == key).map(|(_, kind)| kind)
-}
-
-/// What a key of a server holds.
-pub(crate) fn server_kind(key: &str) -> Option<Kind> {
+/// Every key of a server.
+pub(crate) fn server_keys() -> Vec<(String, Kind)> {
     let report = Report::new("");
     let server = ServerDraft::read(Table::empty(&report));
-    server.at.known().into_iter().find(|known| known.key == key).map(|known| known.kind)
+    dotted("", server.at.known())
 }
 
 /// Every key of a service that has one value, dotted where it is in a table of the service.

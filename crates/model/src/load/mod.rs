@@ -26,7 +26,7 @@ use crate::reader::{Report, Table};
 
 pub(crate) use address::address_fault;
 pub(crate) use cluster::ClusterDraft;
-pub(crate) use keys::{server_kind, service_kind};
+pub(crate) use keys::{server_keys, service_keys};
 pub(crate) use node::NodeDraft;
 pub(crate) use server::ServerDraft;
 pub(crate) use service::{KindDraft, ServiceDraft};

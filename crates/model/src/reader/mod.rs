@@ -9,6 +9,6 @@ mod table;
 mod value;
 
 pub(crate) use report::Report;
-pub(crate) use suggest::{closest, did_you_mean, or_list};
+pub(crate) use suggest::{did_you_mean, or_list};
 pub(crate) use table::{Kind, Known, Table, WordOrTable, unknown_word};
 pub(crate) use value::Read;

@@ -1,11 +1,13 @@
 //! "Did you mean": the closest of the words that would have been right.
 
 /// The closest legal word, when one is close enough to be what was meant.
-pub(crate) fn closest<'a>(written: &str, legal: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+fn closest<'a>(written: &str, legal: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let written = written.to_lowercase();
     let scored = legal.into_iter().map(|word| (score(&written, &word.to_lowercase()), word));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(score, _)| *score >= 0.72).map(|(_, word)| word)
+    let one_slip =
+        |word: &str| written.len() > 1 && strsim::damerau_levenshtein(&written, &word.to_lowercase()) <= 1;
+    best.filter(|(score, word)| *score >= 0.72 || one_slip(word)).map(|(_, word)| word)
 }
 
 fn score(a: &str, b: &str) -> f64 {
@@ -39,6 +41,7 @@ mod tests {
         assert_eq!(closest("wieght", legal), Some("weight"));
         assert_eq!(closest("minconnections", legal), Some("min_connections"));
         assert_eq!(closest("Port", legal), Some("port"));
+        assert_eq!(closest("wbe", ["mail", "web"]), Some("web"));
         assert_eq!(closest("zzz", legal), None);
     }
 
