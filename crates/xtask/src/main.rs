@@ -4,6 +4,7 @@
 
 mod build;
 mod command;
+mod demo;
 mod ebpf;
 mod setup;
 mod tally;
@@ -23,6 +24,7 @@ usage: cargo run -p xtask -- COMMAND        (or `make COMMAND`)
   build   build every release binary into target/release
   lint    check formatting, run clippy
   test    lint, build, and run every test
+  demo    show the load balancer at work in a lab, until Ctrl-C
   bench   run the benchmarks
   clean   remove what was built
 ";
@@ -45,6 +47,7 @@ fn start(command: &str) -> Result<()> {
         "build" => build::ready().and_then(|()| build::binaries()),
         "lint" => build::ready().and_then(|()| test::lint()),
         "test" => test::test(),
+        "demo" => demo::play(),
         "bench" => {
             build::ready()?;
             build::binaries()?;
