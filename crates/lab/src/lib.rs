@@ -26,3 +26,4 @@ pub use plan::{Link, Node, Plan, Role};
 pub use state::{State, running};
 pub use topology::Topology;
 pub use udp_echo::serve as serve_udp_echo;
+pub use xdp::reflect_on;

@@ -34,6 +34,17 @@ pub(crate) fn decap_on(link: &Link) -> Result<(), LabError> {
     attach(&mut object, "decap", std::slice::from_ref(&link.device))
 }
 
+/// Attaches `reflect` to an interface of the calling thread's node: it answers IPv4 datagrams to port 7 by XDP_TX. Tests use
+/// it to see whether what a packet program sends arrives, benches as the least that a program can cost.
+///
+/// # Errors
+/// If there is no such interface, or it has a program already.
+pub fn reflect_on(device: &str) -> Result<(), LabError> {
+    let mut object =
+        EbpfLoader::new().load(OBJECT).during(|| "loading the lab's packet programs".to_owned())?;
+    attach(&mut object, "reflect", &[device.to_owned()])
+}
+
 fn attach(object: &mut Ebpf, name: &str, devices: &[String]) -> Result<(), LabError> {
     let program = object.program_mut(name).ok_or_else(|| LabError::because(name, "not in the object"))?;
     let program: &mut Xdp = program.try_into().during(|| format!("taking {name} as an XDP program"))?;

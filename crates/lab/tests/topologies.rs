@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{ask, get, lab};
+use std::net::UdpSocket;
+
+use common::{PATIENCE, ask, get, lab};
 use keel_lab::{Lab, Network, Role, Topology};
 
 fn every_server_answers(lab: &Lab) {
@@ -85,4 +87,26 @@ fn a_node_has_the_appliances_folders_to_itself() {
     }
     let hostname = lab.exec("lb2", &["hostname"]).unwrap();
     assert_eq!(String::from_utf8_lossy(&hostname.stdout), "lb2\n");
+}
+
+#[test]
+fn what_a_balancers_packet_program_sends_arrives() {
+    for topology in Topology::ALL {
+        let lab = lab("reflect", topology);
+        lab.within("lb1", || keel_lab::reflect_on("eth0")).unwrap();
+        let answers = || {
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.connect("192.168.2.21:7")?;
+            let mut buffer = [0; 2000];
+            let mut sizes = Vec::new();
+            for size in [1, 100, 1472] {
+                socket.send(&vec![b'x'; size])?;
+                sizes.push(socket.recv(&mut buffer)?);
+            }
+            Ok::<_, std::io::Error>(sizes)
+        };
+        let sizes = lab.within("client", || Ok(answers())).unwrap().unwrap();
+        assert_eq!(sizes, [1, 100, 1472], "{topology}");
+    }
 }

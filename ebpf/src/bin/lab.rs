@@ -1,5 +1,6 @@
-//! The lab's own packet programs: `pass`, which a veth needs at its far end before XDP_TX or XDP_REDIRECT reach it, and
-//! `decap`, which stands in for a real server's tunnel interface. Neither is part of the appliance.
+//! The lab's own packet programs: `pass`, which a veth needs at its far end before XDP_TX or XDP_REDIRECT reach it,
+//! `decap`, which stands in for a real server's tunnel interface, and `reflect`, which answers datagrams out of XDP to
+//! prove the wiring and to be measured against. None is part of the appliance.
 #![no_std]
 #![no_main]
 
@@ -8,10 +9,12 @@ use core::ptr::{read_unaligned, read_volatile};
 use aya_ebpf::{bindings::xdp_action, helpers::bpf_xdp_adjust_head, macros::xdp, programs::XdpContext};
 
 const ETHERNET: usize = 14;
+const IPV4: usize = 20;
 const IPV6: usize = 40;
 const UDP: usize = 8;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
+const ECHO_PORT: u16 = 7;
 const PROTOCOL_IPV4: u8 = 4;
 const PROTOCOL_UDP: u8 = 17;
 const PROTOCOL_IPV6: u8 = 41;
@@ -39,6 +42,38 @@ pub fn decap(ctx: XdpContext) -> u32 {
         Some((length, ethertype)) => strip(&ctx, length, ethertype).unwrap_or(xdp_action::XDP_DROP),
         None => xdp_action::XDP_PASS,
     }
+}
+
+/// Sends UDP datagrams for the echo port back where they came from, and lets every other packet through.
+#[xdp]
+pub fn reflect(ctx: XdpContext) -> u32 {
+    match turn_round(&ctx) {
+        Some(()) => xdp_action::XDP_TX,
+        None => xdp_action::XDP_PASS,
+    }
+}
+
+/// Swapping the ends of a datagram leaves its checksums as they are.
+#[inline(always)]
+fn turn_round(ctx: &XdpContext) -> Option<()> {
+    let (ethertype, protocol): (u16, u8) = (load(ctx, 12)?, load(ctx, ETHERNET + 9)?);
+    let port: u16 = load(ctx, ETHERNET + IPV4 + 2)?;
+    let plain: u8 = load(ctx, ETHERNET)?;
+    let wanted = u16::from_be(ethertype) == ETHERTYPE_IPV4 && plain == 0x45 && protocol == PROTOCOL_UDP;
+    if !wanted || u16::from_be(port) != ECHO_PORT {
+        return None;
+    }
+    swap::<[u8; 6]>(ctx, 0)?;
+    swap::<[u8; 4]>(ctx, ETHERNET + 12)?;
+    swap::<[u8; 2]>(ctx, ETHERNET + IPV4)
+}
+
+/// Swaps two neighbouring values.
+#[inline(always)]
+fn swap<T: Copy>(ctx: &XdpContext, offset: usize) -> Option<()> {
+    let (first, second): (T, T) = (load(ctx, offset)?, load(ctx, offset + size_of::<T>())?);
+    store(ctx, offset, second)?;
+    store(ctx, offset + size_of::<T>(), first)
 }
 
 /// How many bytes lie between the Ethernet header and the inner packet, and the inner packet's ethertype.
