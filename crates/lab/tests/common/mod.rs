@@ -1,6 +1,8 @@
 //! What the lab's own tests share: bare labs with names of their own, and questions to a server.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod packet;
+
 use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
