@@ -1,6 +1,6 @@
 //! Addresses on interfaces, and which interface an address belongs on.
 
-use std::net::IpAddr;
+use std::{cmp::Reverse, net::IpAddr};
 
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
@@ -69,7 +69,8 @@ impl InterfaceAddress {
     }
 }
 
-/// The interface whose connected subnet holds `address`: the longest prefix wins, then the lower index.
+/// The interface whose connected subnet holds `address`: the longest prefix wins, then one with a connected route
+/// (a floating address left behind has none), then the lower index.
 ///
 /// Loopback, interfaces that are down, and host prefixes (/32, /128: other floating addresses) are not considered.
 ///
@@ -79,33 +80,36 @@ pub fn owner_of<'l>(address: IpAddr, links: &'l [Link], addresses: &[InterfaceAd
     let connected = connected_subnets(address, links, addresses);
     let best = connected
         .iter()
-        .filter(|(_, net)| net.contains(&address))
-        .min_by_key(|(link, net)| (std::cmp::Reverse(net.prefix_len()), link.index));
+        .filter(|subnet| subnet.net.contains(&address))
+        .min_by_key(|subnet| (Reverse(subnet.net.prefix_len()), subnet.no_route, subnet.link.index));
     match best {
-        Some((link, _)) => Ok(link),
+        Some(subnet) => Ok(subnet.link),
         None => {
-            let candidates = connected.into_iter().map(|(link, net)| (link.name.clone(), net)).collect();
+            let candidates =
+                connected.into_iter().map(|subnet| (subnet.link.name.clone(), subnet.net)).collect();
             Err(NetError::NoInterfaceFor { address, candidates: Candidates(candidates) })
         }
     }
 }
 
-fn connected_subnets<'l>(
-    like: IpAddr,
-    links: &'l [Link],
-    addresses: &[InterfaceAddress],
-) -> Vec<(&'l Link, IpNet)> {
-    let usable = |link: &&Link| link.up && !link.loopback;
+struct Subnet<'l> {
+    link: &'l Link,
+    net: IpNet,
+    no_route: bool,
+}
+
+fn connected_subnets<'l>(like: IpAddr, links: &'l [Link], addresses: &[InterfaceAddress]) -> Vec<Subnet<'l>> {
+    let usable = |index| links.iter().find(|link| link.index == index && link.up && !link.loopback);
     let mut connected: Vec<_> = addresses
         .iter()
-        .map(|a| (a.interface, a.address))
-        .filter(|(_, net)| net.addr().is_ipv4() == like.is_ipv4() && net.prefix_len() < net.max_prefix_len())
-        .filter_map(|(index, net)| {
-            Some((links.iter().filter(usable).find(|l| l.index == index)?, net.trunc()))
+        .filter(|a| a.address.addr().is_ipv4() == like.is_ipv4())
+        .filter(|a| a.address.prefix_len() < a.address.max_prefix_len())
+        .filter_map(|a| {
+            Some(Subnet { link: usable(a.interface)?, net: a.address.trunc(), no_route: a.no_prefix_route })
         })
         .collect();
-    connected.sort_by_key(|(link, net)| (link.index, *net));
-    connected.dedup();
+    connected.sort_by_key(|subnet| (subnet.link.index, subnet.net, subnet.no_route));
+    connected.dedup_by_key(|subnet| (subnet.link.index, subnet.net));
     connected
 }
 
@@ -215,6 +219,14 @@ mod tests {
         assert_eq!(owner("10.1.2.200").unwrap(), "eth1");
         assert_eq!(owner("10.1.3.200").unwrap(), "eth0");
         assert_eq!(owner("fd00::200").unwrap(), "eth1");
+    }
+
+    #[test]
+    fn a_floating_address_left_on_another_interface_misleads_nobody() {
+        let links = [link(2, "eth0"), link(3, "eth1")];
+        let left_behind = InterfaceAddress { no_prefix_route: true, ..on(2, "10.0.0.9/24") };
+        let addresses = [left_behind, on(3, "10.0.0.21/24")];
+        assert_eq!(owner_of("10.0.0.9".parse().unwrap(), &links, &addresses).unwrap().name, "eth1");
     }
 
     #[test]

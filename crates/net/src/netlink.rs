@@ -2,11 +2,11 @@
 //!
 //! The nouns (links, addresses, routes, …) each add their verbs to [`Netlink`] in their own file.
 
-use std::{io, time::Duration};
+use std::{io, num::NonZeroI32, time::Duration};
 
 use futures_util::StreamExt;
 use netlink_packet_core::{
-    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use rtnetlink::Handle;
@@ -31,6 +31,9 @@ impl Netlink {
     ///
     /// # Errors
     /// When the kernel refuses the socket.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with IO enabled.
     pub fn connect() -> Result<Self> {
         use netlink_sys::AsyncSocket;
         let connect = |source| NetError::Connect { source };
@@ -38,6 +41,9 @@ impl Netlink {
         let socket = connection.socket_mut().socket_mut();
         socket.set_ext_ack(true).map_err(connect)?;
         socket.set_cap_ack(true).map_err(connect)?;
+        // Without its last word, an answer cut short by a closed connection would look like success.
+        connection.set_forward_ack(true);
+        connection.set_forward_done(true);
         tokio::spawn(connection);
         Ok(Self { handle })
     }
@@ -84,25 +90,34 @@ impl Netlink {
         request.header.flags = NLM_F_REQUEST | flags;
         let mut replies = self.handle.clone().request(request).map_err(|_| Cause::Closed)?;
         let (mut answers, mut interrupted) = (Vec::new(), false);
+        let one_object = flags & (NLM_F_ACK | NLM_F_DUMP) == 0;
         while let Some(reply) = replies.next().await {
             interrupted |= reply.header.flags & NLM_F_DUMP_INTR != 0;
             match reply.payload {
                 NetlinkPayload::InnerMessage(inner) => answers.push(inner),
-                NetlinkPayload::Error(error) => refused(&error)?,
+                NetlinkPayload::Error(error) => {
+                    return refused(error.code, &error.header).map(|()| (answers, interrupted));
+                }
+                NetlinkPayload::Done(done) => {
+                    return refused(NonZeroI32::new(done.code), &[]).map(|()| (answers, interrupted));
+                }
                 NetlinkPayload::Overrun(_) => return Err(Cause::Unexpected("overrun".into())),
                 _ => {}
             }
+            if one_object && !answers.is_empty() {
+                return Ok((answers, interrupted));
+            }
         }
-        Ok((answers, interrupted))
+        Err(Cause::Closed)
     }
 }
 
-fn refused(error: &ErrorMessage) -> Result<(), Cause> {
-    match error.code {
+fn refused(code: Option<NonZeroI32>, after_code: &[u8]) -> Result<(), Cause> {
+    match code {
         None => Ok(()),
         Some(code) => Err(Cause::Kernel {
             source: io::Error::from_raw_os_error(code.get().abs()),
-            note: explanation(&error.header),
+            note: explanation(after_code),
         }),
     }
 }

@@ -18,6 +18,8 @@ pub enum Family {
 
 /// Lets this namespace forward packets of the family between its interfaces.
 ///
+/// With IPv6 forwarding the kernel ignores router advertisements (unless `accept_ra` is 2): routes must be configured.
+///
 /// # Errors
 /// [`NetError::WriteSysctl`], [`NetError::ReadSysctl`].
 pub fn enable_forwarding(family: Family) -> Result<()> {

@@ -117,7 +117,7 @@ mod tests {
         file.write(&path, b"one", 0o640).unwrap();
         file.write(&path, b"two", 0o600).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(RealFs.access(&path).unwrap().mode, 0o600);
+        assert_eq!(RealFs.mode(&path).unwrap(), 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

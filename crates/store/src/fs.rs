@@ -23,15 +23,6 @@ pub trait FsFile {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// Who may read a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Access {
-    /// The permission bits, `0o600`.
-    pub mode: u32,
-    /// The owner.
-    pub uid: u32,
-}
-
 /// A file system.
 pub trait Fs {
     /// Its open files.
@@ -54,16 +45,11 @@ pub trait Fs {
     /// # Errors
     /// `NotFound` and the rest.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
-    /// The size of a file in bytes.
+    /// The permission bits of a file, `0o600`.
     ///
     /// # Errors
     /// `NotFound` and the rest.
-    fn size(&self, path: &Path) -> io::Result<u64>;
-    /// Who may read a file.
-    ///
-    /// # Errors
-    /// `NotFound` and the rest.
-    fn access(&self, path: &Path) -> io::Result<Access>;
+    fn mode(&self, path: &Path) -> io::Result<u32>;
     /// Makes a folder and those above it; one that is there is fine.
     ///
     /// # Errors
@@ -137,12 +123,8 @@ impl Fs for RealFs {
         names.filter_map(io::Result::transpose).collect()
     }
 
-    fn size(&self, path: &Path) -> io::Result<u64> {
-        fs::metadata(path).map(|m| m.len())
-    }
-
-    fn access(&self, path: &Path) -> io::Result<Access> {
-        fs::metadata(path).map(|m| Access { mode: m.mode() & 0o7777, uid: m.uid() })
+    fn mode(&self, path: &Path) -> io::Result<u32> {
+        fs::metadata(path).map(|m| m.mode() & 0o7777)
     }
 
     fn create_dir_all(&self, dir: &Path, mode: u32) -> io::Result<()> {

@@ -11,7 +11,7 @@ use std::{
     rc::Rc,
 };
 
-use crate::fs::{Access, Fs, FsFile};
+use crate::fs::{Fs, FsFile};
 
 const NO_SPACE: i32 = 28;
 const INPUT_OUTPUT: i32 = 5;
@@ -246,15 +246,11 @@ impl Fs for MemFs {
         Ok(self.names(self.find(dir)?)?.into_keys().collect())
     }
 
-    fn size(&self, path: &Path) -> io::Result<u64> {
-        self.read(path).map(|bytes| bytes.len() as u64)
-    }
-
-    fn access(&self, path: &Path) -> io::Result<Access> {
+    fn mode(&self, path: &Path) -> io::Result<u32> {
         let node = self.find(path)?;
         match &self.0.nodes.borrow()[node] {
-            Node::File { mode, .. } => Ok(Access { mode: *mode, uid: 0 }),
-            Node::Dir { .. } => Ok(Access { mode: 0o700, uid: 0 }),
+            Node::File { mode, .. } => Ok(*mode),
+            Node::Dir { .. } => Ok(0o700),
         }
     }
 

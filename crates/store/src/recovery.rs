@@ -275,7 +275,7 @@ pub(crate) fn read_text(fs: &impl Fs, paths: &Paths) -> Result<Option<String>> {
 
 /// The mode of the file that is there, so that a commit doesn't undo a chmod.
 pub(crate) fn text_mode(fs: &impl Fs, paths: &Paths) -> u32 {
-    fs.access(&paths.cluster()).map_or(0o640, |access| access.mode & 0o777)
+    fs.mode(&paths.cluster()).map_or(0o640, |mode| mode & 0o777)
 }
 
 fn read_pointer(fs: &impl Fs, paths: &Paths) -> Option<u64> {

@@ -72,9 +72,9 @@ impl<F: Fs> Secrets<F> {
     pub fn read(&self, name: &str) -> Result<Option<Secret>> {
         let path = self.path(name)?;
         let failed = |source| StoreError::Read { path: path.clone(), source };
-        let mode = match self.fs.access(&path) {
+        let mode = match self.fs.mode(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(failed)?.mode,
+            other => other.map_err(failed)?,
         };
         if mode & OTHERS != 0 {
             return Err(StoreError::SecretExposed { path, mode });
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(secrets.read("pair.key").unwrap(), None);
         secrets.write("pair.key", &Secret::new("hush")).unwrap();
         assert_eq!(secrets.read("pair.key").unwrap().unwrap().expose(), b"hush");
-        let mode = |path: &Path| RealFs.access(path).unwrap().mode;
+        let mode = |path: &Path| RealFs.mode(path).unwrap();
         assert_eq!(mode(&dir.path().join("secrets/pair.key")), 0o600);
         assert_eq!(mode(&dir.path().join("secrets")), 0o700);
         secrets.remove("pair.key").unwrap();

@@ -266,11 +266,20 @@ impl<'m, 'fd> Walk<'m, 'fd> {
     }
 }
 
-/// How many CPUs per-CPU maps have room for: the last of a list like `0-3,7`, plus one.
+/// How many CPUs per-CPU maps have room for.
 fn possible_cpus() -> io::Result<usize> {
     let list = fs::read_to_string("/sys/devices/system/cpu/possible")?;
-    let last = list.trim().rsplit([',', '-']).next().and_then(|n| n.parse::<usize>().ok());
-    last.map(|n| n + 1).ok_or_else(|| io::Error::other("the list of possible CPUs cannot be read"))
+    cpus_in(list.trim()).ok_or_else(|| io::Error::other("the list of possible CPUs cannot be read"))
+}
+
+/// How many numbers are in a list like `0-3,7`.
+fn cpus_in(list: &str) -> Option<usize> {
+    list.split(',')
+        .map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            last.parse::<usize>().ok()?.checked_sub(first.parse().ok()?).map(|more| more + 1)
+        })
+        .sum()
 }
 
 #[cfg(test)]
@@ -357,6 +366,13 @@ mod tests {
         let entries = walk.next_chunk().unwrap().unwrap();
         assert_eq!(entries.len(), 1);
         assert_eq!(entries.iter().next().unwrap().1[..4], [7; 4]);
+    }
+
+    #[test]
+    fn lists_of_cpus_are_counted() {
+        assert_eq!(cpus_in("0"), Some(1));
+        assert_eq!(cpus_in("0-3,7,9-10"), Some(7));
+        assert_eq!(cpus_in(""), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keel_net::{AddressOptions, Link, Netlink};
+use keel_net::{AddressOptions, Link, Netlink, Route};
 use nix::sched::{CloneFlags, setns, unshare};
 
 /// How long anything in a lab may take before a test gives up.
@@ -81,6 +81,13 @@ pub(crate) fn pair() -> (Namespace, Namespace) {
 pub(crate) fn ip(words: &str) {
     let output = Command::new("ip").args(words.split(' ')).output().expect("`ip` (apt-get install iproute2)");
     assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The routes that somebody chose: the kernel adds link-local and multicast ones in its own time.
+pub(crate) fn without_link_local(mut routes: Vec<Route>) -> Vec<Route> {
+    let kernels: [ipnet::IpNet; 2] = ["fe80::/10", "ff00::/8"].map(|net| net.parse().unwrap());
+    routes.retain(|route| !kernels.iter().any(|net| net.contains(&route.to)));
+    routes
 }
 
 /// Tries until it is so, or panics with what was waited for.
