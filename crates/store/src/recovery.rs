@@ -196,6 +196,7 @@ pub(crate) fn recover<F: Fs>(fs: &F, paths: &Paths, now: Timestamp) -> Result<(S
 
     if on_disk.is_none() {
         match file.write(&paths.cluster(), text.as_bytes(), text_mode(fs, paths)) {
+            Ok(()) if repairs.contains(&Repair::Started(current.number)) => {}
             Ok(()) => repairs.push(Repair::TextRestored(current.number)),
             Err(error) => tracing::warn!(error = chain(&error), "cluster.toml is missing and stays so"),
         }

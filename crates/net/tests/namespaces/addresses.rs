@@ -1,7 +1,7 @@
 //! Adding and removing addresses, and finding the interface for one.
 
 use ipnet::IpNet;
-use keel_net::{AddressOptions, InterfaceAddress, NetError, Netlink, Route, RouteTarget, sysctl};
+use keel_net::{AddressOptions, Cause, InterfaceAddress, NetError, Netlink, Route, RouteTarget, sysctl};
 
 use crate::lab::{Namespace, eventually, pair, without_link_local};
 
@@ -101,6 +101,16 @@ fn the_interface_of_a_floating_address_is_the_one_in_its_subnet() {
         }
         let error = netlink.interface_for("192.168.7.7".parse().unwrap()).await.unwrap_err();
         assert!(error.to_string().contains("10.0.0.0/24 on eth0"), "{error}");
+    });
+}
+
+#[test]
+fn a_handle_that_outlived_its_runtime_says_so() {
+    let namespace = Namespace::new();
+    let orphan = namespace.run(async || Netlink::connect().unwrap());
+    namespace.run(async || {
+        let error = orphan.links().await.unwrap_err();
+        assert!(matches!(error, NetError::List { source: Cause::Closed, .. }), "{error:?}");
     });
 }
 
