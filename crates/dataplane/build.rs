@@ -7,10 +7,8 @@ const OBJECT: &str = "keel.o";
 
 fn main() {
     println!("cargo:rerun-if-env-changed=KEEL_BPF_DIR");
-    let folder = env::var_os("KEEL_BPF_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bpf"),
-        PathBuf::from,
-    );
+    let folder = env::var_os("KEEL_BPF_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bpf"), PathBuf::from);
     let object = folder.join(OBJECT);
     println!("cargo:rerun-if-changed={}", object.display());
     let out = env::var_os("OUT_DIR").map(PathBuf::from).unwrap_or_default().join(OBJECT);

@@ -8,6 +8,18 @@ pub struct Addr(pub [u32; 4]);
 
 const _: () = assert!(size_of::<Addr>() == 16);
 
+/// An Ethernet address as three words of the wire: what the packet path can load without going byte by byte.
+pub type Mac = [u16; 3];
+
+/// An Ethernet address from its bytes.
+pub const fn mac(bytes: [u8; 6]) -> Mac {
+    [
+        u16::from_ne_bytes([bytes[0], bytes[1]]),
+        u16::from_ne_bytes([bytes[2], bytes[3]]),
+        u16::from_ne_bytes([bytes[4], bytes[5]]),
+    ]
+}
+
 const MAPPED: u32 = 0x0000_ffffu32.to_be();
 
 impl Addr {
@@ -72,7 +84,8 @@ mod convert {
                 IpAddr::V4(v4) => Self::v4(u32::from_ne_bytes(v4.octets())),
                 IpAddr::V6(v6) => {
                     let bytes = v6.octets();
-                    let word = |i: usize| u32::from_ne_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
+                    let word =
+                        |i: usize| u32::from_ne_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
                     Self([word(0), word(4), word(8), word(12)])
                 }
             }

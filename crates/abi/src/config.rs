@@ -1,5 +1,7 @@
 //! The one-slot settings map and the interfaces map.
 
+use crate::Mac;
+
 /// Version of the layout of all pinned maps: `/sys/fs/bpf/evenkeel/v<LAYOUT>/`. Raise it with any change to a
 /// key, a value or the meaning of a field.
 pub const LAYOUT: u32 = 1;
@@ -50,7 +52,7 @@ const _: () = assert!(size_of::<Config>() == 24);
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Interface {
     /// Its Ethernet address.
-    pub mac: [u8; 6],
+    pub mac: Mac,
     /// Always zero.
     pub pad: u16,
     /// Its index; 0 = the slot is free. The slot is the index modulo [`INTERFACE_SLOTS`].

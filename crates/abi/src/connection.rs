@@ -1,5 +1,5 @@
 //! A connection's entry, one for each direction the dataplane sees.
-use crate::Addr;
+use crate::{Addr, Mac};
 
 /// Which way a connection's entry points.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,9 +49,9 @@ pub struct Connection {
     /// Reverse: the virtual address. Forward: zero.
     pub vip: Addr,
     /// Reverse: the client's next hop.
-    pub dmac: [u8; 6],
+    pub dmac: Mac,
     /// Reverse: our address on that interface.
-    pub smac: [u8; 6],
+    pub smac: Mac,
     /// Reverse: VLAN tags outside in, 0 = none.
     pub vlan: [u16; 2],
 }

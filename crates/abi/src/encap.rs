@@ -25,7 +25,10 @@ impl Encap {
 /// packet. ToS and ECN are copied outward (RFC 6040 normal mode, RFC 2983 uniform); the outer packet may not be
 /// fragmented, so that the path's MTU becomes known (RFC 2003 §5.1); `flow` spreads tunnels over equal paths.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "one call, from the packet path; a struct would live on its small stack")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call, from the packet path; a struct would live on its small stack"
+)]
 pub fn write_outer<F: FrameMut>(
     frame: &mut F,
     at: usize,
@@ -106,8 +109,17 @@ mod tests {
         let mut bytes = [0u8; 20];
         let packet = Packet { ip_len: 60, tos: 0xb9, ..Packet::default() };
         let encap = Encap { v6: false, gue: false };
-        write_outer(&mut SliceFrame(&mut bytes), 0, encap, &packet, &address("192.168.2.21"), &address("10.9.0.101"), 0, 7)
-            .unwrap();
+        write_outer(
+            &mut SliceFrame(&mut bytes),
+            0,
+            encap,
+            &packet,
+            &address("192.168.2.21"),
+            &address("10.9.0.101"),
+            0,
+            7,
+        )
+        .unwrap();
         assert_eq!(bytes[..10], [0x45, 0xb9, 0, 80, 0, 0, 0x40, 0, 64, 4]);
         assert_eq!(bytes[12..], [192, 168, 2, 21, 10, 9, 0, 101]);
         let sum = bytes.chunks(2).map(|w| u64::from(u16::from_ne_bytes([w[0], w[1]]))).sum();
@@ -120,8 +132,17 @@ mod tests {
         let packet = Packet { ip_len: 60, tos: 2, ..Packet::default() };
         let encap = Encap { v6: true, gue: true };
         let port_be = GUE_PORT.to_be();
-        write_outer(&mut SliceFrame(&mut bytes), 0, encap, &packet, &address("fd00:2::21"), &address("fd00:9::101"), port_be, 0x12345)
-            .unwrap();
+        write_outer(
+            &mut SliceFrame(&mut bytes),
+            0,
+            encap,
+            &packet,
+            &address("fd00:2::21"),
+            &address("fd00:9::101"),
+            port_be,
+            0x12345,
+        )
+        .unwrap();
         assert_eq!(bytes[..8], [0x60, 0x21, 0x23, 0x45, 0, 68, 17, 64]);
         assert_eq!(bytes[40..], [0xe3, 0x45, 0x17, 0xc0, 0, 68, 0, 0]);
     }

@@ -6,7 +6,6 @@ pub trait Plain: Copy {}
 impl Plain for u8 {}
 impl Plain for u16 {}
 impl Plain for u32 {}
-impl Plain for [u8; 6] {}
 impl Plain for [u16; 3] {}
 impl Plain for [u16; 6] {}
 impl Plain for [u32; 2] {}

@@ -1,6 +1,6 @@
 //! The seeded hash that spreads flows over rings: cheap in eBPF (64-bit multiplies, no tables), and keyed so that
 //! a client cannot choose its server by choosing its address.
-use crate::{Addr, FlowKey};
+use crate::{Addr, Config, FlowKey, TableHeader, scheduler, service_flags};
 
 /// Mixes one word into a hash state. The multiplier is 2^64 divided by the golden ratio, made odd (Knuth,
 /// TAOCP vol. 3 §6.4); the shift brings the high bits, where a multiplication mixes best, back down.
@@ -38,6 +38,29 @@ pub const fn flow_hash(seed: u64, key: &FlowKey) -> u32 {
     let state = mix_addr(mix_addr(seed, &key.src), &key.dst);
     let ports = (key.sport_be as u32) << 16 | key.dport_be as u32;
     finish(mix(mix(state, ports), key.proto as u32))
+}
+
+/// The part of a client's address that a service's persistence looks at.
+#[inline(always)]
+pub const fn persistent_client(header: &TableHeader, key: &FlowKey) -> Addr {
+    key.src.masked(if key.src.is_v4() { header.prefix4 } else { header.prefix6 })
+}
+
+/// What a service's ring (and its hashing scheduler) looks at: a connection without an entry is put where its
+/// scheduler or its persistence would have put it, as far as that can be computed.
+#[inline(always)]
+pub const fn ring_hash(header: &TableHeader, key: &FlowKey, config: &Config) -> u32 {
+    match header.scheduler {
+        scheduler::DH => source_hash(config.seed ^ key.dport_be as u64, &key.dst),
+        scheduler::SH | scheduler::MAGLEV if header.flags & service_flags::HASH_PORTS != 0 => {
+            flow_hash(config.seed, key)
+        }
+        scheduler::SH | scheduler::MAGLEV => source_hash(config.seed, &key.src),
+        _ if header.flags & service_flags::PERSISTENT != 0 => {
+            source_hash(config.seed, &persistent_client(header, key))
+        }
+        _ => flow_hash(config.seed, key),
+    }
 }
 
 #[cfg(test)]

@@ -96,7 +96,12 @@ impl IcmpKind {
 /// the room was made). The error goes to the packet's source, from its destination, the virtual address: that is
 /// the address a client's firewall expects to hear from.
 #[inline(always)]
-pub fn write_icmp_error<F: FrameMut>(frame: &mut F, at: usize, packet: &Packet, kind: IcmpKind) -> Option<()> {
+pub fn write_icmp_error<F: FrameMut>(
+    frame: &mut F,
+    at: usize,
+    packet: &Packet,
+    kind: IcmpKind,
+) -> Option<()> {
     let v6 = packet.v6 != 0;
     let (icmp_type, code) = kind.type_code(v6);
     let first = (icmp_type as u32) << 24 | (code as u32) << 16;
@@ -106,18 +111,21 @@ pub fn write_icmp_error<F: FrameMut>(frame: &mut F, at: usize, packet: &Packet, 
         icmp_at = at + 40;
         let length = 8 + QUOTE6 as u32;
         let (src, dst) = (packet.key.dst, packet.key.src);
-        frame.write(at, [
-            (6u32 << 28).to_be(),
-            (length << 16 | 58 << 8 | 64).to_be(),
-            src.0[0],
-            src.0[1],
-            src.0[2],
-            src.0[3],
-            dst.0[0],
-            dst.0[1],
-            dst.0[2],
-            dst.0[3],
-        ])?;
+        frame.write(
+            at,
+            [
+                (6u32 << 28).to_be(),
+                (length << 16 | 58 << 8 | 64).to_be(),
+                src.0[0],
+                src.0[1],
+                src.0[2],
+                src.0[3],
+                dst.0[0],
+                dst.0[1],
+                dst.0[2],
+                dst.0[3],
+            ],
+        )?;
         sum = sum_addr(&src) + sum_addr(&dst) + sum_word(length.to_be()) + sum_word(58u32.to_be());
     } else {
         icmp_at = at + 20;
@@ -196,18 +204,21 @@ pub fn write_tcp_reset<F: FrameMut>(frame: &mut F, packet: &Packet) -> Option<()
     sum += sum_word(20u32.to_be()) + sum_word((IPPROTO_TCP as u32).to_be());
     if v6 {
         sum += sum_addr(&src) + sum_addr(&dst);
-        frame.write(l3, [
-            (6u32 << 28).to_be(),
-            (20u32 << 16 | (IPPROTO_TCP as u32) << 8 | 64).to_be(),
-            src.0[0],
-            src.0[1],
-            src.0[2],
-            src.0[3],
-            dst.0[0],
-            dst.0[1],
-            dst.0[2],
-            dst.0[3],
-        ])?;
+        frame.write(
+            l3,
+            [
+                (6u32 << 28).to_be(),
+                (20u32 << 16 | (IPPROTO_TCP as u32) << 8 | 64).to_be(),
+                src.0[0],
+                src.0[1],
+                src.0[2],
+                src.0[3],
+                dst.0[0],
+                dst.0[1],
+                dst.0[2],
+                dst.0[3],
+            ],
+        )?;
     } else {
         sum += sum_word(src.v4_word()) + sum_word(dst.v4_word());
         let header = [

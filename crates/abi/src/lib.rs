@@ -5,7 +5,6 @@
 //! Conventions: no `bool`, `enum` or `Option` crosses the boundary; every struct is `#[repr(C)]` with explicit
 //! padding and a size assertion; addresses and ports are in network byte order and say so (`port_be`).
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
-
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait, and slices are read at any alignment")]
 
 mod address;
@@ -35,19 +34,20 @@ mod stats;
 mod table;
 mod tcp;
 
-pub use address::Addr;
+pub use address::{Addr, Mac, mac};
 #[cfg(feature = "user")]
 pub use bytes::{as_bytes, from_bytes};
-pub use checksum::{fold, header_sum, replace16, replace_addr, replace_port};
+pub use checksum::{fold, header_sum, replace_addr, replace_port, replace16};
 pub use config::{
-    Config, HALF_OPEN_DEFAULT, INTERFACE_SLOTS, Interface, LAYOUT, ROLE_ACTIVE, ROLE_PASSIVE, TIMEOUT_CLASSES, timeout_class,
+    Config, HALF_OPEN_DEFAULT, INTERFACE_SLOTS, Interface, LAYOUT, ROLE_ACTIVE, ROLE_PASSIVE,
+    TIMEOUT_CLASSES, timeout_class,
 };
 pub use connection::{Connection, Direction, flags as connection_flags};
 pub use drop_reason::DropReason;
 pub use encap::{Encap, GUE_PORT, write_outer};
 pub use flow::{FlowKey, FragmentKey, FragmentPorts, NatServerKey, NatServerValue, PersistKey, PersistValue};
 pub use frame::{Frame, FrameMut, Plain, SliceFrame};
-pub use hash::{flow_hash, mix, source_hash};
+pub use hash::{flow_hash, mix, persistent_client, ring_hash, source_hash};
 pub use icmp::{IcmpKind, InnerFlow, inner_flow, write_icmp_error, write_tcp_reset};
 pub use parse::{FragmentPart, Packet, Parsed, parse};
 pub use path::{PATH_REACHABLE, PATH_UNRESOLVED, Path};
@@ -58,8 +58,8 @@ pub use schedule::{Candidates, Choice, Eligibility, Load, choose, eligibility, r
 pub use server::{MODE_DR, MODE_GUE, MODE_NAT, MODE_TUN, Server, policy, state};
 pub use stats::{ServerStats, TrafficStats};
 pub use table::{
-    CHUNK_BYTES, Chunk, MAX_EXACT_MEMBERS, MEMBERS_PER_CHUNK, Member, RING_SLOTS_PER_CHUNK, TableHeader, chunks_for,
-    service_flags, scheduler,
+    CHUNK_BYTES, Chunk, Cost, MAX_EXACT_MEMBERS, MEMBERS_PER_CHUNK, Member, RING_SLOTS_PER_CHUNK,
+    TableHeader, chunks_for, is_weighted, scheduler, service_flags,
 };
 pub use tcp::{TcpState, flags as tcp_flags, next_state};
 

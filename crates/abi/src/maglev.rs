@@ -18,7 +18,8 @@ pub fn slots_for(members: usize) -> u32 {
 
 /// A stable identity from the text a server is known by, FNV-1a (64 bits).
 pub fn identity(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// splitmix64's finaliser: every bit of the result depends on every bit of the input.
@@ -130,7 +131,8 @@ mod tests {
             members[leaver].1 = 0;
             let after = build(&members, FULL);
             let unaffected = before.iter().filter(|s| usize::from(**s) != leaver).count();
-            let moved = before.iter().zip(&after).filter(|(b, a)| usize::from(**b) != leaver && a != b).count();
+            let moved =
+                before.iter().zip(&after).filter(|(b, a)| usize::from(**b) != leaver && a != b).count();
             worst = worst.max(moved as f64 / unaffected as f64);
         }
         assert!(worst <= 0.02, "worst disruption {:.2} %", worst * 100.0);

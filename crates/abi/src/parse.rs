@@ -78,16 +78,14 @@ pub fn parse<F: Frame>(frame: &F, packet: &mut Packet) -> Parsed {
     packet.vlan = [0; 2];
     packet.tags = 0;
     if ethertype == ETH_VLAN || ethertype == ETH_QINQ {
-        let Some([tag, inner]) = read_pair(frame, l3) else { return Parsed::Other };
-        packet.vlan[0] = tag;
+        let Some(pair) = frame.read::<u32>(l3) else { return Parsed::Other };
+        [packet.vlan[0], ethertype] = halves(pair);
         packet.tags = 1;
-        ethertype = inner;
         l3 = 18;
         if ethertype == ETH_VLAN {
-            let Some([tag, inner]) = read_pair(frame, l3) else { return Parsed::Other };
-            packet.vlan[1] = tag;
+            let Some(pair) = frame.read::<u32>(l3) else { return Parsed::Other };
+            [packet.vlan[1], ethertype] = halves(pair);
             packet.tags = 2;
-            ethertype = inner;
             l3 = 22;
         }
     }
@@ -101,11 +99,6 @@ pub fn parse<F: Frame>(frame: &F, packet: &mut Packet) -> Parsed {
         ETH_IPV6 => parse_v6(frame, packet, l3),
         _ => Parsed::Other,
     }
-}
-
-#[inline(always)]
-fn read_pair<F: Frame>(frame: &F, offset: usize) -> Option<[u16; 2]> {
-    Some([frame.read(offset)?, frame.read(offset + 2)?])
 }
 
 #[inline(always)]
@@ -164,9 +157,8 @@ fn parse_v6<F: Frame>(frame: &F, packet: &mut Packet, l3: usize) -> Parsed {
         match next {
             // Hop-by-hop, routing, destination options: length in 8-byte units beyond the first.
             0 | 43 | 60 => {
-                let (Some(following), Some(length)) = (frame.read::<u8>(offset), frame.read::<u8>(offset + 1)) else {
-                    return Parsed::Malformed;
-                };
+                let Some(first) = frame.read::<u16>(offset) else { return Parsed::Malformed };
+                let [following, length] = first.to_ne_bytes();
                 next = following;
                 offset += (length as usize + 1) * 8;
             }
@@ -195,6 +187,13 @@ fn parse_v6<F: Frame>(frame: &F, packet: &mut Packet, l3: usize) -> Parsed {
     transport(frame, packet, l3 + packet.ip_len as usize)
 }
 
+/// The two 16-bit fields of a word of the wire.
+#[inline(always)]
+const fn halves(word: u32) -> [u16; 2] {
+    let bytes = word.to_ne_bytes();
+    [u16::from_ne_bytes([bytes[0], bytes[1]]), u16::from_ne_bytes([bytes[2], bytes[3]])]
+}
+
 /// Ports and flags, or the kind of ICMP. `end` is where the IP packet says it ends.
 #[inline(always)]
 fn transport<F: Frame>(frame: &F, packet: &mut Packet, end: usize) -> Parsed {
@@ -203,24 +202,21 @@ fn transport<F: Frame>(frame: &F, packet: &mut Packet, end: usize) -> Parsed {
     match packet.key.proto {
         IPPROTO_TCP | IPPROTO_UDP if later => Parsed::Transport,
         IPPROTO_TCP => {
-            let (Some([sport, dport]), Some(tcp_flags)) = (read_pair(frame, l4), frame.read::<u8>(l4 + 13)) else {
-                return Parsed::Malformed;
-            };
+            // The fixed header in one read (RFC 9293 §3.1).
+            let Some(words) = frame.read::<[u32; 5]>(l4) else { return Parsed::Malformed };
             if l4 + 20 > end {
                 return Parsed::Malformed;
             }
-            packet.key.sport_be = sport;
-            packet.key.dport_be = dport;
-            packet.tcp_flags = tcp_flags;
+            [packet.key.sport_be, packet.key.dport_be] = halves(words[0]);
+            packet.tcp_flags = (u32::from_be(words[3]) >> 16) as u8;
             Parsed::Transport
         }
         IPPROTO_UDP => {
-            let Some([sport, dport]) = read_pair(frame, l4) else { return Parsed::Malformed };
+            let Some([ports, _]) = frame.read::<[u32; 2]>(l4) else { return Parsed::Malformed };
             if l4 + 8 > end {
                 return Parsed::Malformed;
             }
-            packet.key.sport_be = sport;
-            packet.key.dport_be = dport;
+            [packet.key.sport_be, packet.key.dport_be] = halves(ports);
             Parsed::Transport
         }
         IPPROTO_ICMP if !later && packet.v6 == 0 => match frame.read::<u8>(l4) {
@@ -251,7 +247,10 @@ mod tests {
 
     fn v4_udp() -> Vec<u8> {
         let mut frame = vec![0; 12];
-        frame.extend([0x08, 0x00, 0x45, 0xb8, 0, 32, 0x12, 0x34, 0x40, 0, 64, 17, 0, 0, 192, 168, 3, 10, 192, 168, 2, 200]);
+        frame.extend([
+            0x08, 0x00, 0x45, 0xb8, 0, 32, 0x12, 0x34, 0x40, 0, 64, 17, 0, 0, 192, 168, 3, 10, 192, 168, 2,
+            200,
+        ]);
         frame.extend([0x30, 0x39, 0x00, 0x50, 0, 12, 0, 0, 1, 2, 3, 4]);
         frame
     }
@@ -303,7 +302,10 @@ mod tests {
         frame.extend([0x30, 0x39, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x02, 0, 0, 0, 0, 0, 0]);
         let (kind, packet) = parsed(frame);
         assert_eq!(kind, Parsed::Transport);
-        assert_eq!((packet.fragment, packet.tcp_flags, packet.l4), (FragmentPart::First as u8, 2, 14 + 40 + 16));
+        assert_eq!(
+            (packet.fragment, packet.tcp_flags, packet.l4),
+            (FragmentPart::First as u8, 2, 14 + 40 + 16)
+        );
     }
 
     proptest! {

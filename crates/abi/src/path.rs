@@ -1,5 +1,5 @@
 //! How a real server is reached: the neighbour, the interface, the tunnel's source and what fits through it.
-use crate::Addr;
+use crate::{Addr, Mac};
 
 /// The neighbour isn't known (yet): packets are dropped, counted, and `keeld` is told.
 pub const PATH_UNRESOLVED: u32 = 0;
@@ -13,11 +13,11 @@ pub const PATH_REACHABLE: u32 = 1;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Path {
     /// Next hop's Ethernet address.
-    pub dmac: [u8; 6],
+    pub dmac: Mac,
     /// Largest IP packet the interface or the route takes, bytes.
     pub mtu: u16,
     /// Our Ethernet address on `ifindex`.
-    pub smac: [u8; 6],
+    pub smac: Mac,
     /// VLAN tag to send with, 0 = untagged.
     pub vlan: u16,
     /// Interface to send on.

@@ -12,6 +12,25 @@ macro_rules! pod {
 }
 
 pod!(
-    Addr, Chunk, Config, Connection, FlowKey, FragmentKey, FragmentPorts, Interface, Load, Member, NatServerKey,
-    NatServerValue, Path, PersistKey, PersistValue, PortKey, ReapRecord, Server, ServerStats, TableHeader, TrafficStats,
+    Addr,
+    Chunk,
+    Config,
+    Connection,
+    FlowKey,
+    FragmentKey,
+    FragmentPorts,
+    Interface,
+    Load,
+    Member,
+    NatServerKey,
+    NatServerValue,
+    Path,
+    PersistKey,
+    PersistValue,
+    PortKey,
+    ReapRecord,
+    Server,
+    ServerStats,
+    TableHeader,
+    TrafficStats,
 );

@@ -1,11 +1,12 @@
 //! The changes a forwarded packet undergoes: TTL, addresses, ports and every checksum that covers them.
 use crate::{
-    Addr, FragmentPart, FrameMut, IPPROTO_TCP, IPPROTO_UDP, InnerFlow, Packet, replace_addr, replace_port, replace16,
+    Addr, FragmentPart, FrameMut, IPPROTO_TCP, IPPROTO_UDP, InnerFlow, Mac, Packet, replace_addr,
+    replace_port, replace16,
 };
 
 /// Writes both Ethernet addresses.
 #[inline(always)]
-pub fn set_ethernet<F: FrameMut>(frame: &mut F, dmac: [u8; 6], smac: [u8; 6]) -> Option<()> {
+pub fn set_ethernet<F: FrameMut>(frame: &mut F, dmac: Mac, smac: Mac) -> Option<()> {
     frame.write(0, dmac)?;
     frame.write(6, smac)
 }
@@ -72,7 +73,14 @@ fn rewrite_end<F: FrameMut>(
 
 /// One address of an IP header at `l3`, with the IPv4 header checksum.
 #[inline(always)]
-fn write_address<F: FrameMut>(frame: &mut F, l3: usize, v6: bool, old: &Addr, new: &Addr, end: End) -> Option<()> {
+fn write_address<F: FrameMut>(
+    frame: &mut F,
+    l3: usize,
+    v6: bool,
+    old: &Addr,
+    new: &Addr,
+    end: End,
+) -> Option<()> {
     if v6 {
         return frame.write(l3 + if end == End::Source { 8 } else { 24 }, new.0);
     }

@@ -1,6 +1,6 @@
 //! Which server a new connection gets. One implementation for the packet path, for `keel explain` and for tests,
 //! over a trait that says where members and counts come from.
-use crate::{MAX_EXACT_MEMBERS, Member, TableHeader, mix, scheduler};
+use crate::{Cost, MAX_EXACT_MEMBERS, Member, TableHeader, mix, scheduler};
 
 /// Probes of the ring when the first choice takes no more, and the sample size in pools over 64 servers.
 const PROBES: u32 = 8;
@@ -100,59 +100,80 @@ pub enum Choice {
 
 #[inline(always)]
 fn admits<C: Candidates>(pool: &C, member: &Member, load: &Load) -> bool {
-    match eligibility(member, load) {
-        Eligibility::Yes => true,
-        Eligibility::No => false,
-        Eligibility::Readmitted => {
-            pool.mark_overloaded(member.server, false);
-            true
-        }
-        Eligibility::Filled => {
-            pool.mark_overloaded(member.server, true);
-            false
-        }
+    let eligibility = eligibility(member, load);
+    let takes = matches!(eligibility, Eligibility::Yes | Eligibility::Readmitted);
+    if matches!(eligibility, Eligibility::Readmitted | Eligibility::Filled) {
+        pool.mark_overloaded(member.server, !takes);
     }
+    takes
 }
 
-/// What a scheduler minimises, to be divided by the weight.
-#[inline(always)]
-fn cost<C: Candidates>(pool: &C, how: u32, index: u32, load: &Load) -> u64 {
-    match how {
-        // Sainte-Laguë: the n-th pick costs 2n+1; each server's share stays within one pick of its weight.
-        scheduler::WRR => pool.picks(index) * 2 + 1,
-        scheduler::LC | scheduler::WLC => load.overhead(),
-        // SED, and NQ when nobody is idle: the delay the new connection itself would see.
-        _ => load.open() as u64 + 1,
+impl Cost {
+    #[inline(always)]
+    fn enough(&self, load: &Load) -> bool {
+        self.eager == 2 || (self.eager == 1 && load.open() == 0)
+    }
+
+    #[inline(always)]
+    fn of_member(&self, load: &Load, picks: u64) -> u64 {
+        self.overhead as u64 * load.overhead()
+            + self.delay as u64 * (load.open() as u64 + 1)
+            + self.picks as u64 * (picks * 2 + 1)
     }
 }
 
 /// Chooses a server for a new connection. `hash` is of what the scheduler hashes (source, destination or flow).
+///
+/// Sizes are read once and passed on: the header is memory that others may write, and a divisor that was tested must
+/// still be the one that divides.
 #[inline(always)]
 pub fn choose<C: Candidates>(pool: &C, hash: u32) -> Choice {
     let header = pool.header();
-    if header.members == 0 {
+    let (how, members, slots) = (header.scheduler, header.members, header.ring_slots);
+    if members == 0 || slots == 0 {
         return Choice::NoServer;
     }
-    let how = header.scheduler;
     if how == scheduler::SH || how == scheduler::DH || how == scheduler::MAGLEV {
-        return hashed(pool, hash);
+        return hashed(pool, hash, slots);
     }
-    if header.members > MAX_EXACT_MEMBERS {
-        return sampled(pool, how);
+    if members > MAX_EXACT_MEMBERS {
+        return sampled(pool, how, members, slots);
     }
-    exact(pool, how)
+    exact(pool, how, members)
+}
+
+/// The cheapest server seen so far.
+#[derive(Clone, Copy)]
+struct Best {
+    server: u32,
+    index: u32,
+    cost: u64,
+    weight: u64,
+}
+
+impl Best {
+    /// Any real one is better: its cost over its weight is infinite.
+    const NONE: Self = Self { server: u32::MAX, index: 0, cost: 1, weight: 0 };
+
+    #[inline(always)]
+    fn offer(&mut self, other: Self) {
+        if other.cost * self.weight < self.cost * other.weight {
+            *self = other;
+        }
+    }
+
+    #[inline(always)]
+    const fn choice(&self) -> Choice {
+        if self.weight == 0 { Choice::Overloaded } else { Choice::Server(self.server) }
+    }
 }
 
 /// Looks at every member. Ties go to the one at the turning start position, so idle servers take turns.
 #[inline(always)]
-fn exact<C: Candidates>(pool: &C, how: u32) -> Choice {
-    let members = pool.header().members;
-    let start = if how == scheduler::WRR { 0 } else { pool.advance() % members };
-    let weighted = how != scheduler::LC;
-    let mut best = u32::MAX;
-    let mut best_index = 0;
-    let mut best_cost = 0u64;
-    let mut best_weight = 0u64;
+fn exact<C: Candidates>(pool: &C, how: u32, members: u32) -> Choice {
+    let start = if how == scheduler::WRR || members == 0 { 0 } else { pool.advance() % members };
+    let costs = &pool.header().cost;
+    let mut best = Best::NONE;
     for i in 0..MAX_EXACT_MEMBERS {
         if i >= members {
             break;
@@ -166,71 +187,54 @@ fn exact<C: Candidates>(pool: &C, how: u32) -> Choice {
         if !admits(pool, &member, &load) {
             continue;
         }
-        if how == scheduler::RR || (how == scheduler::NQ && load.open() == 0) {
+        if costs.enough(&load) {
             return Choice::Server(member.server);
         }
-        let cost = cost(pool, how, index, &load);
-        let weight = if weighted { member.weight as u64 } else { 1 };
-        if best == u32::MAX || cost * best_weight < best_cost * weight {
-            best = member.server;
-            best_index = index;
-            best_cost = cost;
-            best_weight = weight;
-        }
+        let cost = costs.of_member(&load, pool.picks(index));
+        best.offer(Best { server: member.server, index, cost, weight: member.weight as u64 });
     }
-    if best == u32::MAX {
-        return Choice::Overloaded;
+    if how == scheduler::WRR && best.weight != 0 {
+        pool.picked(best.index);
     }
-    if how == scheduler::WRR {
-        pool.picked(best_index);
-    }
-    Choice::Server(best)
+    best.choice()
 }
 
 /// Pools over 64 servers: round robin walks the members or, weighted, the ring; the others take the best of eight
 /// that the ring draws by weight.
 #[inline(always)]
-fn sampled<C: Candidates>(pool: &C, how: u32) -> Choice {
-    let header = pool.header();
+fn sampled<C: Candidates>(pool: &C, how: u32, members: u32, slots: u32) -> Choice {
+    if members == 0 || slots == 0 {
+        return Choice::NoServer;
+    }
     let position = pool.advance();
-    let mut best = u32::MAX;
-    let mut best_cost = 0u64;
-    let mut best_weight = 0u64;
+    let costs = &pool.header().cost;
+    let mut best = Best::NONE;
     for i in 0..PROBES {
         let index = match how {
-            scheduler::RR => (position.wrapping_add(i)) % header.members,
-            scheduler::WRR => match pool.slot(position.wrapping_add(i) % header.ring_slots) {
-                Some(index) => index,
-                None => break,
-            },
-            _ => match pool.slot(probe(position, i) % header.ring_slots) {
-                Some(index) => index,
-                None => break,
-            },
+            scheduler::RR => position.wrapping_add(i) % members,
+            _ => {
+                let at = if how == scheduler::WRR { position.wrapping_add(i) } else { probe(position, i) };
+                let Some(index) = pool.slot(at % slots) else { break };
+                index
+            }
         };
         let Some(member) = pool.member(index) else { break };
         let Some(load) = pool.load(member.server) else { continue };
         if !admits(pool, &member, &load) {
             continue;
         }
-        if how == scheduler::RR || how == scheduler::WRR || (how == scheduler::NQ && load.open() == 0) {
+        if how == scheduler::WRR || costs.enough(&load) {
             return Choice::Server(member.server);
         }
-        let cost = cost(pool, how, 0, &load);
-        let weight = if how == scheduler::LC { 1 } else { member.weight as u64 };
-        if best == u32::MAX || cost * best_weight < best_cost * weight {
-            best = member.server;
-            best_cost = cost;
-            best_weight = weight;
-        }
+        let cost = costs.of_member(&load, 0);
+        best.offer(Best { server: member.server, index, cost, weight: member.weight as u64 });
     }
-    if best == u32::MAX { Choice::Overloaded } else { Choice::Server(best) }
+    best.choice()
 }
 
 /// The ring's choice, or, when that server is full, the next of a fixed sequence of other slots.
 #[inline(always)]
-fn hashed<C: Candidates>(pool: &C, hash: u32) -> Choice {
-    let slots = pool.header().ring_slots;
+fn hashed<C: Candidates>(pool: &C, hash: u32, slots: u32) -> Choice {
     if slots == 0 {
         return Choice::NoServer;
     }
@@ -252,11 +256,11 @@ fn hashed<C: Candidates>(pool: &C, hash: u32) -> Choice {
 /// The ring's choice for a connection that already exists somewhere: limits don't count.
 #[inline(always)]
 pub fn ring_choice<C: Candidates>(pool: &C, hash: u32) -> Choice {
-    let header = pool.header();
-    if header.members == 0 || header.ring_slots == 0 {
+    let slots = pool.header().ring_slots;
+    if slots == 0 {
         return Choice::NoServer;
     }
-    match pool.slot(hash % header.ring_slots).and_then(|index| pool.member(index)) {
+    match pool.slot(hash % slots).and_then(|index| pool.member(index)) {
         Some(member) => Choice::Server(member.server),
         None => Choice::NoServer,
     }

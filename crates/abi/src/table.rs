@@ -45,6 +45,44 @@ pub mod service_flags {
     pub const HASH_PORTS: u32 = 4;
 }
 
+/// What a scheduler minimises, as numbers instead of cases: one loop serves all schedulers. They stand in the table,
+/// not in the code, because the verifier forgets what it reads from a map and so walks the loop once, not once for
+/// each scheduler.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cost {
+    /// Factor of the connections there are (lc, wlc).
+    pub overhead: u32,
+    /// Factor of the connections there would be: the delay a new one sees (sed, nq).
+    pub delay: u32,
+    /// Factor of the connections chosen so far. Sainte-Laguë: the n-th pick costs 2n+1, and each server's share stays
+    /// near its weight at every moment (wrr).
+    pub picks: u32,
+    /// 2: the first member that takes connections will do (rr); 1: an idle one will do at once (nq).
+    pub eager: u32,
+}
+
+impl Cost {
+    /// The numbers of a [`scheduler`].
+    pub const fn of(how: u32) -> Self {
+        Self {
+            overhead: (how == scheduler::LC || how == scheduler::WLC) as u32,
+            delay: (how == scheduler::SED || how == scheduler::NQ) as u32,
+            picks: (how == scheduler::WRR) as u32,
+            eager: match how {
+                scheduler::RR => 2,
+                scheduler::NQ => 1,
+                _ => 0,
+            },
+        }
+    }
+}
+
+/// Whether a [`scheduler`] looks at weights. For the others every member's weight in the table is 1.
+pub const fn is_weighted(how: u32) -> bool {
+    !matches!(how, scheduler::RR | scheduler::LC)
+}
+
 /// The first chunk of a table.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,12 +107,14 @@ pub struct TableHeader {
     pub prefix6: u8,
     /// Always zero.
     pub pad: [u8; 6],
+    /// What the scheduler minimises over the members, divided by their weight.
+    pub cost: Cost,
     /// Round-robin position, advanced by the packet path.
     pub counter: u64,
     /// Connections chosen from this table per member (weighted round robin), advanced by the packet path.
     pub picks: [u64; MEMBERS_PER_CHUNK],
 }
-const _: () = assert!(size_of::<TableHeader>() == 48 + 8 * MEMBERS_PER_CHUNK);
+const _: () = assert!(size_of::<TableHeader>() == 64 + 8 * MEMBERS_PER_CHUNK);
 
 /// A server that takes new connections.
 #[repr(C)]

@@ -140,7 +140,11 @@ mod tests {
             (Close, Forward, FIN | ACK, true, Close),
             (Close, Forward, ACK, false, Close),
         ] {
-            assert_eq!(next_state(state, direction, tcp_flags, other_fin), expected, "{state:?} {direction:?} {tcp_flags:#x}");
+            assert_eq!(
+                next_state(state, direction, tcp_flags, other_fin),
+                expected,
+                "{state:?} {direction:?} {tcp_flags:#x}"
+            );
         }
     }
 

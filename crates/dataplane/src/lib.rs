@@ -1,1 +1,34 @@
-//! Placeholder.
+//! The layer-4 engine's userspace half: from a validated configuration to the contents of the packet path's maps, the
+//! program's life (load, pin, adopt, replace, detach), and what can be read back: connections, counters, explanations.
+//!
+//! It talks to no administrator and holds no timer: `keeld` calls it. [`compile`] and [`plan`] are pure.
+
+mod attach;
+mod compile;
+mod connections;
+mod desired;
+mod error;
+mod explain;
+mod maps;
+mod object;
+mod open;
+mod plan;
+mod run;
+mod shadow;
+mod stats;
+mod sweep;
+mod table;
+
+pub use attach::{AttachMode, Attached};
+pub use compile::{Addresses, compile};
+pub use connections::{ConnectionRow, Connections};
+pub use desired::{Desired, DesiredServer, DesiredService};
+pub use error::DataplaneError;
+pub use explain::{Explanation, Question};
+pub use open::{Adoption, Dataplane, Options, Sizes};
+pub use plan::{Op, plan};
+pub use run::Hop;
+pub use shadow::{PathId, ServerId, Shadow, Slot};
+pub use stats::{Fill, ServerCounters, Totals};
+pub use sweep::{Stuck, Swept, Timeouts};
+pub use table::TableSpec;

@@ -5,7 +5,9 @@ use aya_ebpf::{
     helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
-use keel_abi::{DropReason, Frame, FrameMut, IcmpKind, Packet, set_ethernet, write_icmp_error, write_tcp_reset};
+use keel_abi::{
+    DropReason, Frame, FrameMut, IcmpKind, Mac, Packet, set_ethernet, write_icmp_error, write_tcp_reset,
+};
 
 use crate::{
     count::{drop, totals},
@@ -40,7 +42,7 @@ fn allowed(now: u64) -> bool {
 /// Cuts the frame behind `length` bytes.
 #[inline(always)]
 fn cut(ctx: &XdpContext, length: usize) -> bool {
-    let now = ctx.data_end() - ctx.data();
+    let now = XdpFrame::new(ctx).len();
     // SAFETY: a helper call on the live context; callers make the frame anew afterwards.
     now >= length && unsafe { bpf_xdp_adjust_tail(ctx.ctx, length as i32 - now as i32) } == 0
 }
@@ -62,14 +64,18 @@ fn icmp_error(ctx: &XdpContext, packet: &Packet, kind: IcmpKind, verdict: u32, n
     let v6 = packet.v6 != 0;
     let l3 = packet.l3 as usize & 0x1f;
     // Never about an ICMP error (RFC 1122 §3.2.2) or a later fragment; never with a quote that isn't all there.
-    if packet.fragment == 2 || packet.key.proto == keel_abi::IPPROTO_ICMP || packet.key.proto == keel_abi::IPPROTO_ICMPV6 {
+    if packet.fragment == 2
+        || packet.key.proto == keel_abi::IPPROTO_ICMP
+        || packet.key.proto == keel_abi::IPPROTO_ICMPV6
+    {
         return verdict;
     }
     if !allowed(now) || !cut(ctx, l3 + IcmpKind::quote(v6)) {
         return verdict;
     }
     let frame = XdpFrame::new(ctx);
-    let (Some(client), Some(ours)) = (frame.read::<[u8; 6]>(6), frame.read::<[u8; 6]>(0)) else { return verdict };
+    let Some(client) = frame.read::<Mac>(6) else { return verdict };
+    let Some(ours) = frame.read::<Mac>(0) else { return verdict };
     // SAFETY: a helper call on the live context; the frame is made anew afterwards.
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(IcmpKind::room(v6) as i32)) } != 0 {
         return verdict;
@@ -85,7 +91,7 @@ fn icmp_error(ctx: &XdpContext, packet: &Packet, kind: IcmpKind, verdict: u32, n
 
 /// The Ethernet header of an answer: addresses swapped, tags as they came.
 #[inline(always)]
-fn head(frame: &mut XdpFrame, packet: &Packet, to: [u8; 6], from: [u8; 6]) -> Option<()> {
+fn head(frame: &mut XdpFrame, packet: &Packet, to: Mac, from: Mac) -> Option<()> {
     set_ethernet(frame, to, from)?;
     let ethertype: u16 = if packet.v6 != 0 { 0x86dd } else { 0x0800 };
     match packet.tags {
@@ -112,14 +118,16 @@ pub fn tcp_reset(ctx: &XdpContext, packet: &Packet, now: u64) -> u32 {
     let l3 = packet.l3 as usize & 0x1f;
     let header = if packet.v6 != 0 { 40 } else { 20 };
     // Options or extension headers in between, later fragments, resets: silence (RFC 9293 §3.5.2 for the latter).
-    if packet.fragment != 0 || packet.tcp_flags & 4 != 0 || packet.l4 as usize != packet.l3 as usize + header {
+    if packet.fragment != 0 || packet.tcp_flags & 4 != 0 || packet.l4 as usize != packet.l3 as usize + header
+    {
         return verdict;
     }
     if !allowed(now) || !cut(ctx, l3 + header + 20) {
         return verdict;
     }
     let mut frame = XdpFrame::new(ctx);
-    let (Some(client), Some(ours)) = (frame.read::<[u8; 6]>(6), frame.read::<[u8; 6]>(0)) else { return verdict };
+    let Some(client) = frame.read::<Mac>(6) else { return verdict };
+    let Some(ours) = frame.read::<Mac>(0) else { return verdict };
     if set_ethernet(&mut frame, client, ours).is_none() || write_tcp_reset(&mut frame, packet).is_none() {
         return verdict;
     }

@@ -19,6 +19,8 @@ pub unsafe fn add(word: *mut u64, delta: i64) {
 pub unsafe fn increment(word: *mut u64) -> u64 {
     let mut value = 1u64;
     // SAFETY: as in `add`; with BPF_FETCH the register receives the old value.
-    unsafe { asm!("{value} = atomic_fetch_add((u64 *)({word} + 0), {value})", word = in(reg) word, value = inout(reg) value) };
+    unsafe {
+        asm!("{value} = atomic_fetch_add((u64 *)({word} + 0), {value})", word = in(reg) word, value = inout(reg) value)
+    };
     value
 }

@@ -1,16 +1,15 @@
 //! ICMP errors find their connection by the packet they quote (RFC 792, RFC 4443).
 use aya_ebpf::programs::XdpContext;
 use keel_abi::{
-    Choice, Connection, DropReason, FlowKey, Frame, InnerFlow, Packet, connection_flags as flags,
-    decrement_ttl, icmp_reverse, inner_flow,
+    Choice, Connection, DropReason, FlowKey, Frame, Packet, connection_flags as flags, inner_flow,
 };
 
 use crate::{
     count::{drop, pass},
-    fresh,
     frame::XdpFrame,
-    maps::{ADDRESSES, CONFIG, CONNECTIONS, HALF_OPEN, PATHS, PATH_OF, SERVERS},
-    send,
+    fresh,
+    maps::{ADDRESSES, CONFIG, CONNECTIONS, HALF_OPEN, PATH_OF, PATHS, Scratch},
+    route::{self, CLIENT, Route},
 };
 
 /// The entry of `key` in either table.
@@ -24,27 +23,36 @@ fn find<'a>(key: &FlowKey) -> Option<&'a Connection> {
 /// An ICMP error: to the server if it is about a virtual service's reply, to the client if a NAT server (or a
 /// router on its side) complains, into the path's memory if it is about a tunnel of ours.
 #[inline(never)]
-pub fn route(ctx: &XdpContext, packet: &Packet, now: u64) -> u32 {
+pub fn route(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
+    let Scratch { packet, inner, key, reverse, .. } = scratch;
     let frame = XdpFrame::new(ctx);
-    let mut inner = InnerFlow::default();
-    if inner_flow(&frame, packet, &mut inner).is_none() {
+    if inner_flow(&frame, packet, inner).is_none() {
+        inner.l3 = 0;
         learn_mtu(&frame, packet, now);
-        return pass();
+        return pass() as Route;
     }
+    *key = inner.key.reversed();
+    let found = find(key);
     // SAFETY: read once, not kept.
-    let sizes = unsafe { ADDRESSES.get(packet.key.dst) };
-    let Some(sizes) = sizes else { return from_server(ctx, packet, &inner) };
-    let sizes = *sizes;
-    if inner.key.src != packet.key.dst {
-        return drop(DropReason::IcmpUnrelated);
-    }
-    let key = inner.key.reversed();
-    let id = match find(&key) {
-        Some(connection) => Some(connection.server),
-        None => scheduled(&key, sizes),
+    let Some(sizes) = (unsafe { ADDRESSES.get(packet.key.dst) }) else {
+        // From the servers' side: is the quoted packet one that we translated towards a server?
+        let Some(connection) = found.filter(|c| c.flags & flags::REVERSE != 0) else {
+            return pass() as Route;
+        };
+        *reverse = *connection;
+        return CLIENT;
     };
-    let Some(server) = id.and_then(|id| SERVERS.get(id)) else { return drop(DropReason::IcmpUnrelated) };
-    send::to_server(ctx, packet, id.unwrap_or(0), server, Some(&inner), now)
+    if inner.key.src != packet.key.dst {
+        return drop(DropReason::IcmpUnrelated) as Route;
+    }
+    let id = match found {
+        Some(connection) => Some(connection.server),
+        None => scheduled(key, *sizes),
+    };
+    match id {
+        Some(id) => route::server(id),
+        None => drop(DropReason::IcmpUnrelated) as Route,
+    }
 }
 
 /// Without an entry the ring says where the flow would be.
@@ -55,24 +63,6 @@ fn scheduled(key: &FlowKey, sizes: u32) -> Option<u32> {
         Choice::Server(id) => Some(id),
         _ => None,
     }
-}
-
-/// From the servers' side: the quoted packet is one we translated towards a server.
-#[inline(always)]
-fn from_server(ctx: &XdpContext, packet: &Packet, inner: &InnerFlow) -> u32 {
-    let key = inner.key.reversed();
-    let Some(connection) = find(&key) else { return pass() };
-    if connection.flags & flags::REVERSE == 0 || packet.ttl <= 1 {
-        return pass();
-    }
-    let mut frame = XdpFrame::new(ctx);
-    if decrement_ttl(&mut frame, packet).is_none()
-        || icmp_reverse(&mut frame, packet, inner, &connection.vip, connection.vport_be).is_none()
-    {
-        return drop(DropReason::Rewrite);
-    }
-    send::count_out(connection.server, packet);
-    send::link(ctx, packet, connection.dmac, connection.smac, connection.vlan[0], connection.ifindex)
 }
 
 /// "Packet too big" about a tunnel packet of ours: its outer destination's path holds less than we thought.
@@ -106,4 +96,3 @@ fn learn_mtu(frame: &XdpFrame, packet: &Packet, now: u64) -> Option<()> {
     }
     Some(())
 }
-

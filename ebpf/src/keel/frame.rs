@@ -1,5 +1,7 @@
 //! A frame in packet memory. Every access is checked against the end of the packet right where it happens: that is
 //! what the verifier wants to see.
+use core::arch::asm;
+
 use aya_ebpf::programs::XdpContext;
 use keel_abi::{Frame, FrameMut, Plain};
 
@@ -15,13 +17,38 @@ pub struct XdpFrame {
 impl XdpFrame {
     #[inline(always)]
     pub fn new(ctx: &XdpContext) -> Self {
-        Self { start: ctx.data(), end: ctx.data_end() }
+        let (start, end): (usize, usize);
+        // The kernel turns these 32-bit loads of the context's first two fields into 64-bit pointers. An optimiser
+        // that saw them as 32-bit values would move them around in half registers, which makes numbers of them.
+        // SAFETY: reads the live context.
+        unsafe {
+            asm!(
+                "{start} = *(u32 *)({ctx} + 0)",
+                "{end} = *(u32 *)({ctx} + 4)",
+                start = out(reg) start,
+                end = lateout(reg) end,
+                ctx = in(reg) ctx.ctx,
+                options(readonly, nostack, preserves_flags)
+            );
+        }
+        Self { start, end }
+    }
+
+    /// Bytes in the frame.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.end - self.start
     }
 
     /// A pointer to `T` at `offset`, if it lies within the packet.
     #[inline(always)]
     fn pointer<T>(&self, offset: usize) -> Option<*mut T> {
-        let at = self.start + (offset & OFFSET_MASK);
+        let mut at = self.start + (offset & OFFSET_MASK);
+        // An optimiser that knows how two addresses relate drops the second one's check as implied, which the
+        // verifier can't follow: keep every address opaque to it.
+        // (A real instruction, because two line records of one address are refused by the kernel.)
+        // SAFETY: copies a register onto itself.
+        unsafe { asm!("{at} = {at}", at = inout(reg) at, options(pure, nomem, nostack, preserves_flags)) };
         if at + size_of::<T>() > self.end {
             return None;
         }

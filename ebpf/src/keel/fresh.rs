@@ -1,10 +1,10 @@
 //! Packets without an entry: whose they are, which server they get, what is remembered of it.
 use aya_ebpf::{btf_maps::Array, programs::XdpContext};
 use keel_abi::{
-    Addr, CHUNK_BYTES, Candidates, Choice, Chunk, Config, Connection, DropReason, FlowKey, Frame, IPPROTO_TCP, Load,
-    MEMBERS_PER_CHUNK, MODE_NAT, Member, NatServerKey, Packet, PersistKey, PersistValue, PortKey,
-    RING_SLOTS_PER_CHUNK, Server, TableHeader, TcpState, choose, connection_flags as flags, flow_hash, ring_choice,
-    scheduler, service_flags, source_hash, state, tcp_flags,
+    CHUNK_BYTES, Candidates, Choice, Chunk, Config, Connection, DropReason, FlowKey, Frame, IPPROTO_TCP,
+    Load, MEMBERS_PER_CHUNK, MODE_NAT, Member, NatServerKey, NatServerValue, Packet, PersistKey,
+    PersistValue, PortKey, RING_SLOTS_PER_CHUNK, Server, TableHeader, TcpState, choose,
+    connection_flags as flags, persistent_client, ring_choice, ring_hash, service_flags, state, tcp_flags,
 };
 
 use crate::{
@@ -14,23 +14,26 @@ use crate::{
     known,
     maps::{
         ADDRESSES, CONFIG, CONNECTIONS, HALF_OPEN, LOADS, NAT_SERVERS, PERSISTENCE, PERSISTENCE_NEW, SERVERS,
-        SERVICES, TABLES,
+        SERVICES, Scratch, TABLES,
     },
-    reply, send,
+    reply,
+    route::{self, ANEW, Route},
+    send,
 };
 
 type Table = Array<Chunk, 1, { 1 << 12 }>;
 
 /// A packet without an entry in the connection table.
 #[inline(never)]
-pub fn unknown(ctx: &XdpContext, packet: &Packet, now: u64) -> u32 {
-    let Some(config) = CONFIG.get(0) else { return pass() };
+pub fn unknown(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
+    let packet = &scratch.packet;
+    let Some(config) = CONFIG.get(0) else { return pass() as Route };
     // SAFETY: read once, not kept.
     let Some(sizes) = (unsafe { ADDRESSES.get(packet.key.dst) }) else {
         if config.nat == 0 {
-            return pass();
+            return pass() as Route;
         }
-        return reply::unknown(ctx, packet, now);
+        return reply::unknown(ctx, scratch, now);
     };
     let sizes = *sizes;
     if let Some(half) = HALF_OPEN.get_ptr_mut(packet.key) {
@@ -38,16 +41,18 @@ pub fn unknown(ctx: &XdpContext, packet: &Packet, now: u64) -> u32 {
         let half = unsafe { &mut *half };
         let again = packet.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
             && TcpState::from_u8(half.state).reusable();
-        if !again && let Some(verdict) = known::half_open(ctx, packet, half, now) {
-            return verdict;
-        }
-        if again && HALF_OPEN.remove(packet.key).is_ok() {
+        if !again {
+            let route = known::half_open(packet, &mut scratch.entry, half, now);
+            if route != ANEW {
+                return route;
+            }
+        } else if HALF_OPEN.remove(packet.key).is_ok() {
             add(half.server, Class::Pending, -1);
         }
     }
     match service_of(&packet.key, sizes) {
-        Some(service) => begin(ctx, packet, service, now),
-        None => pass(),
+        Some(service) => begin(ctx, scratch, service, now),
+        None => pass() as Route,
     }
 }
 
@@ -116,7 +121,8 @@ impl Candidates for Pool<'_> {
 
     #[inline(always)]
     fn slot(&self, slot: u32) -> Option<u32> {
-        let chunk = self.table.get_ptr(self.header.ring_chunk + slot / RING_SLOTS_PER_CHUNK as u32)?.cast::<u16>();
+        let chunk =
+            self.table.get_ptr(self.header.ring_chunk + slot / RING_SLOTS_PER_CHUNK as u32)?.cast::<u16>();
         // SAFETY: the remainder is below the 512 slots a chunk holds.
         Some(unsafe { *chunk.add(slot as usize % RING_SLOTS_PER_CHUNK) } as u32)
     }
@@ -154,27 +160,6 @@ impl Candidates for Pool<'_> {
     }
 }
 
-/// What the ring (and the hashing schedulers) look at.
-#[inline(always)]
-pub fn ring_hash(header: &TableHeader, key: &FlowKey, config: &Config) -> u32 {
-    match header.scheduler {
-        scheduler::DH => source_hash(config.seed ^ key.dport_be as u64, &key.dst),
-        scheduler::SH | scheduler::MAGLEV if header.flags & service_flags::HASH_PORTS != 0 => {
-            flow_hash(config.seed, key)
-        }
-        scheduler::SH | scheduler::MAGLEV => source_hash(config.seed, &key.src),
-        _ if header.flags & service_flags::PERSISTENT != 0 => {
-            source_hash(config.seed, &client(header, key))
-        }
-        _ => flow_hash(config.seed, key),
-    }
-}
-
-#[inline(always)]
-fn client(header: &TableHeader, key: &FlowKey) -> Addr {
-    key.src.masked(if key.src.is_v4() { header.prefix4 } else { header.prefix6 })
-}
-
 /// What is known about a flow that begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Beginning {
@@ -210,89 +195,106 @@ fn flooded(config: &Config, now: u64) -> bool {
 
 /// Schedules a packet of `service` that has no entry.
 #[inline(never)]
-fn begin(ctx: &XdpContext, packet: &Packet, service: u32, now: u64) -> u32 {
-    let (Some(pool), Some(config)) = (Pool::new(service), CONFIG.get(0)) else { return drop(DropReason::Internal) };
+fn begin(ctx: &XdpContext, scratch: &mut Scratch, service: u32, now: u64) -> Route {
+    let Some(pool) = Pool::new(service) else { return drop(DropReason::Internal) as Route };
+    let Some(config) = CONFIG.get(0) else { return drop(DropReason::Internal) as Route };
+    let packet = &scratch.packet;
     let kind = beginning(packet);
-    let one_packet = pool.header.flags & service_flags::ONE_PACKET != 0;
+    let service_flags = pool.header.flags;
+    let one_packet = service_flags & service_flags::ONE_PACKET != 0;
+    let persistent = service_flags & service_flags::PERSISTENT != 0;
     let flood = !one_packet && flooded(config, now);
     let hash = ring_hash(pool.header, &packet.key, config);
-    let sticky = if pool.header.flags & service_flags::PERSISTENT != 0 {
-        sticking(pool.header, &packet.key, service, now)
+    let sticky = if persistent { sticking(pool.header, &packet.key, service, now) } else { NOBODY };
+    let choice = if sticky != NOBODY {
+        Choice::Server(sticky)
+    } else if kind == Beginning::New && !flood {
+        choose(&pool, hash)
     } else {
-        None
-    };
-    let choice = match sticky {
-        Some(server) => Choice::Server(server),
         // In a flood the ring alone decides, so that a connection whose entry is lost finds its server again.
-        None if kind == Beginning::New && !flood => choose(&pool, hash),
-        None => ring_choice(&pool, hash),
+        ring_choice(&pool, hash)
     };
     let id = match choice {
         Choice::Server(id) => id,
-        Choice::NoServer => return drop(DropReason::NoServer),
-        Choice::Overloaded => return drop(DropReason::Overloaded),
+        Choice::NoServer => return drop(DropReason::NoServer) as Route,
+        Choice::Overloaded => return drop(DropReason::Overloaded) as Route,
     };
-    let Some(server) = SERVERS.get(id) else { return drop(DropReason::Internal) };
+    let Some(server) = SERVERS.get(id) else { return drop(DropReason::Internal) as Route };
     if kind != Beginning::Stray && !one_packet && (!flood || server.mode == MODE_NAT) {
         let mut marks = 0;
         if kind == Beginning::Midstream {
             marks |= flags::MIDSTREAM;
         }
-        if pool.header.flags & service_flags::PERSISTENT != 0 {
+        if persistent {
             marks |= flags::PERSISTENT;
         }
-        if !remember(ctx, packet, id, marks, now) {
-            return drop(DropReason::NatConflict);
+        if !remember(ctx, scratch, id, marks, now) {
+            return drop(DropReason::NatConflict) as Route;
         }
-        if pool.header.flags & service_flags::PERSISTENT != 0 && sticky.is_none() && !flood {
-            let key = PersistKey { client: client(pool.header, &packet.key), service };
-            let value = PersistValue {
-                server: id,
-                generation: server.generation,
-                expires_ns: now + pool.header.persist_ns,
-            };
-            let _ = PERSISTENCE_NEW.insert(key, value, 0);
+        if persistent && sticky == NOBODY && !flood {
+            stick(pool.header, &scratch.packet.key, id, server, now);
         }
     }
-    if kind == Beginning::New && let Some(stats) = stats(id) {
+    if kind == Beginning::New
+        && let Some(stats) = stats(id)
+    {
         stats.connections += 1;
     }
-    send::to_server(ctx, packet, id, server, None, now)
+    route::server(id)
 }
 
-/// The server a client sticks to: one that is online or draining.
+/// No server.
+const NOBODY: u32 = u32::MAX;
+
+/// Remembers a persistent client's server until its connection is established.
 #[inline(never)]
-fn sticking(header: &TableHeader, flow: &FlowKey, service: u32, now: u64) -> Option<u32> {
-    let key = PersistKey { client: client(header, flow), service };
+fn stick(header: &TableHeader, flow: &FlowKey, id: u32, server: &Server, now: u64) {
+    let key = PersistKey { client: persistent_client(header, flow), service: server.service };
+    let value =
+        PersistValue { server: id, generation: server.generation, expires_ns: now + header.persist_ns };
+    let _ = PERSISTENCE_NEW.insert(key, value, 0);
+}
+
+/// The server a client sticks to, one that is online or draining, or [`NOBODY`].
+#[inline(never)]
+fn sticking(header: &TableHeader, flow: &FlowKey, service: u32, now: u64) -> u32 {
+    let key = PersistKey { client: persistent_client(header, flow), service };
     // SAFETY: read at once, not kept.
-    let entry = unsafe { PERSISTENCE.get(key).or_else(|| PERSISTENCE_NEW.get(key)) }?;
-    let server = SERVERS.get(entry.server)?;
-    let usable = server.generation == entry.generation && matches!(server.state, state::ONLINE | state::DRAIN);
-    (usable && now < entry.expires_ns).then_some(entry.server)
+    let Some(entry) = (unsafe { PERSISTENCE.get(key).or_else(|| PERSISTENCE_NEW.get(key)) }) else {
+        return NOBODY;
+    };
+    let Some(server) = SERVERS.get(entry.server) else { return NOBODY };
+    let usable =
+        server.generation == entry.generation && matches!(server.state, state::ONLINE | state::DRAIN);
+    if usable && now < entry.expires_ns { entry.server } else { NOBODY }
 }
 
 /// Writes the entry with `marks` among its flags, and for NAT the one for the replies. False if another connection
 /// already receives replies of that shape.
 #[inline(never)]
-fn remember(ctx: &XdpContext, packet: &Packet, id: u32, marks: u8, now: u64) -> bool {
+fn remember(ctx: &XdpContext, scratch: &mut Scratch, id: u32, marks: u8, now: u64) -> bool {
     let Some(server) = SERVERS.get(id) else { return false };
-    let mut entry = Connection { seen_ns: now, created_ns: now, server: id, ..Connection::default() };
+    let Scratch { packet, entry, reverse, key, .. } = scratch;
+    *entry = Connection { seen_ns: now, created_ns: now, server: id, ..Connection::default() };
     entry.generation = server.generation;
     entry.flags = marks;
     let handshake = packet.key.proto == IPPROTO_TCP && marks & flags::MIDSTREAM == 0;
     entry.state = if handshake { TcpState::SynRecv } else { TcpState::Established } as u8;
-    if server.mode == MODE_NAT && !expect_reply(ctx, packet, &entry, server) {
-        return false;
+    if server.mode == MODE_NAT {
+        *reverse = *entry;
+        *key = send::reply_key(&packet.key, server);
+        if !expect_reply(ctx, packet, key, reverse) {
+            return false;
+        }
     }
-    if HALF_OPEN.insert(packet.key, entry, 0).is_ok() {
+    if HALF_OPEN.insert(packet.key, &*entry, 0).is_ok() {
         add(id, Class::Pending, 1);
     }
     true
 }
 
-#[inline(always)]
-fn expect_reply(ctx: &XdpContext, packet: &Packet, entry: &Connection, server: &Server) -> bool {
-    let key = send::reply_key(&packet.key, server);
+#[inline(never)]
+fn expect_reply(ctx: &XdpContext, packet: &Packet, key: &FlowKey, reverse: &mut Connection) -> bool {
     if let Some(other) = CONNECTIONS.get_ptr_mut(key) {
         // SAFETY: a live element; a racing removal leaves it readable until this run ends (RCU).
         let other = unsafe { &*other };
@@ -302,21 +304,20 @@ fn expect_reply(ctx: &XdpContext, packet: &Packet, entry: &Connection, server: &
         }
         let _ = CONNECTIONS.remove(key);
     }
-    let mut reverse = *entry;
     reverse.flags |= flags::REVERSE;
     reverse.vip = packet.key.dst;
     reverse.vport_be = packet.key.dport_be;
-    learn_client(ctx, packet, &mut reverse);
-    HALF_OPEN.insert(key, reverse, 0).is_ok()
+    learn_client(ctx, packet, reverse);
+    HALF_OPEN.insert(key, &*reverse, 0).is_ok()
 }
 
 /// Notes where the client's packet came from: replies go back the same way.
 #[inline(always)]
 pub fn learn_client(ctx: &XdpContext, packet: &Packet, reverse: &mut Connection) {
     let frame = XdpFrame::new(ctx);
-    if let (Some(ours), Some(theirs)) = (frame.read::<[u8; 6]>(0), frame.read::<[u8; 6]>(6)) {
-        reverse.dmac = theirs;
-        reverse.smac = ours;
+    if let Some([d0, d1, d2, s0, s1, s2]) = frame.read::<[u16; 6]>(0) {
+        reverse.dmac = [s0, s1, s2];
+        reverse.smac = [d0, d1, d2];
     }
     reverse.vlan = packet.vlan;
     reverse.ifindex = ctx.ingress_ifindex() as u32;
@@ -328,11 +329,17 @@ pub fn nat_end(key: &FlowKey) -> NatServerKey {
     NatServerKey { addr: key.src, port_be: key.sport_be, proto: key.proto, pad: 0 }
 }
 
-/// The NAT servers map, for replies.
+/// The NAT server a packet comes from: by its port, or by its address alone where a service has very many ports.
 #[inline(always)]
-pub fn nat_server(key: &FlowKey) -> Option<keel_abi::NatServerValue> {
-    // SAFETY: copied at once.
-    unsafe { NAT_SERVERS.get(nat_end(key)) }.copied()
+pub fn nat_server<'a>(key: &FlowKey) -> Option<&'a NatServerValue> {
+    let mut end = nat_end(key);
+    // SAFETY: entries are replaced whole and stay readable until this run ends (RCU).
+    if let Some(value) = unsafe { NAT_SERVERS.get(end) } {
+        return Some(value);
+    }
+    end.port_be = 0;
+    // SAFETY: as above.
+    unsafe { NAT_SERVERS.get(end) }
 }
 
 /// Where the ring puts a flow of `service`.

@@ -1,15 +1,16 @@
 //! Packets of connections that have an entry.
 use aya_ebpf::programs::XdpContext;
 use keel_abi::{
-    Connection, Direction, FlowKey, IPPROTO_TCP, Packet, PersistKey, Server, TcpState, connection_flags as flags,
-    next_state, policy, state, tcp_flags,
+    Connection, Direction, DropReason, FlowKey, IPPROTO_TCP, MODE_NAT, Packet, PersistKey, Server, TcpState,
+    connection_flags as flags, next_state, policy, state, tcp_flags,
 };
 
 use crate::{
     answer,
-    count::{Class, add, shift},
+    count::{Class, add, drop, shift},
     fresh,
-    maps::{CONNECTIONS, HALF_OPEN, PERSISTENCE, PERSISTENCE_NEW, SERVERS},
+    maps::{CONNECTIONS, HALF_OPEN, PERSISTENCE, PERSISTENCE_NEW, SERVERS, Scratch},
+    route::{self, ANEW, CLIENT, Route},
     send,
 };
 
@@ -39,14 +40,9 @@ fn standing(connection: &Connection, server: &Server, proto: u8) -> Standing {
     if server.generation != connection.generation {
         return Standing::Anew;
     }
-    match server.state {
-        state::HALT | state::REMOVED | state::FREE => gone(server, proto),
-        _ => Standing::Good,
+    if !is_gone(server) {
+        return Standing::Good;
     }
-}
-
-#[inline(always)]
-fn gone(server: &Server, proto: u8) -> Standing {
     match server.policy {
         // "Out now" is not to be held up; only a removed server's connections may run on.
         policy::HOLD if server.state == state::REMOVED => Standing::Good,
@@ -57,20 +53,15 @@ fn gone(server: &Server, proto: u8) -> Standing {
 
 /// A packet with an entry in the connection table.
 #[inline(always)]
-pub fn established(ctx: &XdpContext, packet: &mut Packet, connection: &mut Connection, now: u64) -> u32 {
+pub fn established(ctx: &XdpContext, scratch: &mut Scratch, connection: &mut Connection, now: u64) -> Route {
+    let packet = &scratch.packet;
     let id = connection.server;
-    let Some(server) = SERVERS.get(id) else { return fresh::unknown(ctx, packet, now) };
+    let Some(server) = SERVERS.get(id) else { return ANEW };
     let reverse = connection.flags & flags::REVERSE != 0;
-    match standing(connection, server, packet.key.proto) {
-        Standing::Good => {}
-        Standing::Reset if reverse => return crate::count::drop(keel_abi::DropReason::ServerGone),
-        Standing::Reset => {
-            forget(&packet.key, connection, server);
-            return answer::tcp_reset(ctx, packet, now);
-        }
-        Standing::Anew => {
-            forget(&packet.key, connection, server);
-            return fresh::unknown(ctx, packet, now);
+    if server.generation != connection.generation || is_gone(server) {
+        let route = gone(ctx, packet, connection, now);
+        if route != STAY {
+            return route;
         }
     }
     const EVENTFUL: u8 = tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST;
@@ -78,20 +69,47 @@ pub fn established(ctx: &XdpContext, packet: &mut Packet, connection: &mut Conne
         let syn = packet.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
         if syn && !reverse && TcpState::from_u8(connection.state).reusable() {
             forget(&packet.key, connection, server);
-            return fresh::unknown(ctx, packet, now);
+            return ANEW;
         }
         transition(packet, connection);
     }
     if now.wrapping_sub(connection.seen_ns) >= REFRESH_NS {
         connection.seen_ns = now;
-        if connection.flags & (flags::PERSISTENT | flags::REVERSE) == flags::PERSISTENT || server.mode == 1 {
+        if connection.flags & (flags::PERSISTENT | flags::REVERSE) != 0 || server.mode == MODE_NAT {
             refresh(ctx, packet, connection, server, now);
         }
     }
-    if reverse {
-        return send::to_client(ctx, packet, connection, now);
+    if !reverse {
+        return route::server(id);
     }
-    send::to_server(ctx, packet, id, server, None, now)
+    scratch.reverse = *connection;
+    CLIENT
+}
+
+/// The entry's server is still to be used.
+const STAY: Route = 1 << 40;
+
+#[inline(always)]
+fn is_gone(server: &Server) -> bool {
+    matches!(server.state, state::HALT | state::REMOVED | state::FREE)
+}
+
+/// A packet whose entry points at a server that was halted or removed.
+#[inline(never)]
+fn gone(ctx: &XdpContext, packet: &Packet, connection: &Connection, now: u64) -> Route {
+    let Some(server) = SERVERS.get(connection.server) else { return ANEW };
+    match standing(connection, server, packet.key.proto) {
+        Standing::Good => STAY,
+        Standing::Anew => {
+            forget(&packet.key, connection, server);
+            ANEW
+        }
+        Standing::Reset if connection.flags & flags::REVERSE != 0 => drop(DropReason::ServerGone) as Route,
+        Standing::Reset => {
+            forget(&packet.key, connection, server);
+            answer::tcp_reset(ctx, packet, now) as Route
+        }
+    }
 }
 
 /// The forward key of the connection whose reverse key is `key`.
@@ -152,7 +170,7 @@ fn refresh(ctx: &XdpContext, packet: &Packet, connection: &Connection, server: &
         }
         return;
     }
-    if server.mode == keel_abi::MODE_NAT {
+    if server.mode == MODE_NAT {
         let key = send::reply_key(&packet.key, server);
         if let Some(reverse) = CONNECTIONS.get_ptr_mut(key) {
             // SAFETY: a live element, see `transition`.
@@ -193,7 +211,7 @@ pub fn forget(key: &FlowKey, connection: &Connection, server: &Server) {
     }
     let id = connection.server;
     let state = connection.state;
-    if server.mode == keel_abi::MODE_NAT {
+    if server.mode == MODE_NAT {
         let _ = CONNECTIONS.remove(send::reply_key(key, server));
     }
     // Whoever removes it corrects the count; two at once must not do it twice.
@@ -202,22 +220,23 @@ pub fn forget(key: &FlowKey, connection: &Connection, server: &Server) {
     }
 }
 
-/// A client's packet with an entry in the half-open table. `None`: the entry was void, the packet begins anew.
+/// A client's packet with an entry in the half-open table.
 #[inline(never)]
-pub fn half_open(ctx: &XdpContext, packet: &Packet, connection: &mut Connection, now: u64) -> Option<u32> {
+pub fn half_open(packet: &Packet, scratch: &mut Connection, connection: &mut Connection, now: u64) -> Route {
     let id = connection.server;
-    let server = SERVERS.get(id)?;
+    let Some(server) = SERVERS.get(id) else { return ANEW };
     if !matches!(standing(connection, server, packet.key.proto), Standing::Good) {
         if HALF_OPEN.remove(packet.key).is_ok() {
             add(id, Class::Pending, -1);
         }
-        return None;
+        return ANEW;
     }
     connection.seen_ns = now;
     if proves(packet, connection, now) {
-        promote(packet, connection, server, now);
+        *scratch = *connection;
+        promote(packet, scratch, now);
     }
-    Some(send::to_server(ctx, packet, id, server, None, now))
+    route::server(id)
 }
 
 /// Whether this packet shows that the connection is real.
@@ -227,30 +246,34 @@ fn proves(packet: &Packet, connection: &Connection, now: u64) -> bool {
         return true;
     }
     if connection.flags & flags::MIDSTREAM != 0 {
-        return packet.tcp_flags & tcp_flags::RST == 0 && now.wrapping_sub(connection.created_ns) >= MIDSTREAM_NS;
+        return packet.tcp_flags & tcp_flags::RST == 0
+            && now.wrapping_sub(connection.created_ns) >= MIDSTREAM_NS;
     }
     // The client's answer to the server's SYN-ACK. A reset instead ends a connection that never was.
     packet.tcp_flags & (tcp_flags::SYN | tcp_flags::RST) == 0
 }
 
 /// Moves a proved connection to the table nothing is evicted from. If that table is full it stays where it is.
+/// `entry` is a copy to work on.
 #[inline(never)]
-fn promote(packet: &Packet, connection: &mut Connection, server: &Server, now: u64) {
-    let mut entry = *connection;
+fn promote(packet: &Packet, entry: &mut Connection, now: u64) {
+    let Some(server) = SERVERS.get(entry.server) else { return };
     let next = next_state(TcpState::SynRecv, Direction::Forward, packet.tcp_flags, false);
-    entry.state = if packet.key.proto == IPPROTO_TCP { next } else { TcpState::Established } as u8;
+    let state = if packet.key.proto == IPPROTO_TCP { next } else { TcpState::Established } as u8;
+    entry.state = state;
     if packet.tcp_flags & tcp_flags::FIN != 0 {
         entry.flags |= flags::FIN_CLIENT;
     }
-    if server.mode == keel_abi::MODE_NAT && !promote_reply(packet, server, entry.state) {
+    if server.mode == MODE_NAT && !promote_reply(packet, server, state) {
         return;
     }
-    if CONNECTIONS.insert(packet.key, entry, 1).is_err() {
+    let id = entry.server;
+    if CONNECTIONS.insert(packet.key, &*entry, 1).is_err() {
         return;
     }
-    add(entry.server, class(entry.state), 1);
+    add(id, class(state), 1);
     if HALF_OPEN.remove(packet.key).is_ok() {
-        add(entry.server, Class::Pending, -1);
+        add(id, Class::Pending, -1);
     }
     if entry.flags & flags::PERSISTENT != 0 {
         persist(packet, server, now);
@@ -263,9 +286,9 @@ fn promote_reply(packet: &Packet, server: &Server, state: u8) -> bool {
     let key = send::reply_key(&packet.key, server);
     let Some(half) = HALF_OPEN.get_ptr_mut(key) else { return CONNECTIONS.get_ptr_mut(key).is_some() };
     // SAFETY: a live element, see `transition`.
-    let mut reverse = unsafe { *half };
-    reverse.state = state;
-    if CONNECTIONS.insert(key, reverse, 0).is_err() {
+    let half = unsafe { &mut *half };
+    half.state = state;
+    if CONNECTIONS.insert(key, &*half, 0).is_err() {
         return false;
     }
     let _ = HALF_OPEN.remove(key);
@@ -288,7 +311,8 @@ fn persist(packet: &Packet, server: &Server, now: u64) {
 
 /// A server's packet with an entry in the half-open table (NAT).
 #[inline(never)]
-pub fn half_open_reply(ctx: &XdpContext, packet: &Packet, connection: &mut Connection, now: u64) -> u32 {
+pub fn half_open_reply(scratch: &mut Scratch, connection: &mut Connection, now: u64) -> Route {
+    let packet = &scratch.packet;
     connection.seen_ns = now;
     connection.flags |= flags::ANSWERED;
     if packet.tcp_flags & tcp_flags::RST != 0 {
@@ -299,5 +323,6 @@ pub fn half_open_reply(ctx: &XdpContext, packet: &Packet, connection: &mut Conne
             unsafe { (*forward).state = TcpState::Close as u8 };
         }
     }
-    send::to_client(ctx, packet, connection, now)
+    scratch.reverse = *connection;
+    CLIENT
 }

@@ -17,15 +17,19 @@ mod known;
 mod maps;
 mod reap;
 mod reply;
+mod route;
 mod send;
 
-use aya_ebpf::{bindings::xdp_action::XDP_PASS, helpers::bpf_ktime_get_coarse_ns, macros::xdp, programs::XdpContext};
-use keel_abi::{DropReason, FragmentPart, Frame, INTERFACE_SLOTS, Packet, Parsed, ROLE_ACTIVE, parse};
+use aya_ebpf::{
+    bindings::xdp_action::XDP_PASS, helpers::bpf_ktime_get_coarse_ns, macros::xdp, programs::XdpContext,
+};
+use keel_abi::{DropReason, FragmentPart, Frame, INTERFACE_SLOTS, Mac, Packet, Parsed, ROLE_ACTIVE, parse};
 
 use crate::{
     count::{drop, pass},
     frame::XdpFrame,
-    maps::{ADDRESSES, CONFIG, CONNECTIONS, INTERFACES},
+    maps::{ADDRESSES, CONFIG, CONNECTIONS, INTERFACES, SCRATCH, Scratch},
+    route::{ANEW, CLIENT, Route, as_server},
 };
 
 /// Attached to every interface that carries clients or servers.
@@ -47,22 +51,29 @@ pub fn keel_reap(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn packet(ctx: &XdpContext) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return XDP_PASS };
+    // SAFETY: this CPU's own slot, not preempted by another run of the program.
+    let scratch = unsafe { &mut *scratch };
     let frame = XdpFrame::new(ctx);
-    let mut packet = Packet::default();
-    let parsed = parse(&frame, &mut packet);
-    if parsed == Parsed::Other {
+    let parsed = parse(&frame, &mut scratch.packet);
+    if parsed == Parsed::Other || !for_us(ctx, &frame) {
         return pass();
     }
-    if !for_us(ctx, &frame) {
-        return pass();
-    }
+    scratch.inner.l3 = 0;
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
-    match parsed {
-        Parsed::Transport => transport(ctx, &mut packet, now),
-        Parsed::IcmpError => errors::route(ctx, &packet, now),
-        _ => malformed(&packet),
+    let route = match parsed {
+        Parsed::Transport => transport(ctx, scratch, now),
+        Parsed::IcmpError => errors::route(ctx, scratch, now),
+        _ => malformed(&scratch.packet),
+    };
+    if let Some(id) = as_server(route) {
+        return send::to_server(ctx, scratch, id, now);
     }
+    if route == CLIENT {
+        return send::to_client(ctx, scratch, now);
+    }
+    route as u32
 }
 
 /// Frames a switch floods, or that a bridge hands to every port, are addressed to somebody else: forwarding them
@@ -70,45 +81,40 @@ fn packet(ctx: &XdpContext) -> u32 {
 #[inline(always)]
 fn for_us(ctx: &XdpContext, frame: &XdpFrame) -> bool {
     let ifindex = ctx.ingress_ifindex() as u32;
-    match (INTERFACES.get(ifindex % INTERFACE_SLOTS), frame.read::<[u16; 3]>(0)) {
-        (Some(ours), Some(to)) => {
-            let mac = ours.mac;
-            let word = |i: usize| u16::from_ne_bytes([mac[i], mac[i + 1]]);
-            ours.ifindex == ifindex && word(0) == to[0] && word(2) == to[1] && word(4) == to[2]
+    let Some(ours) = INTERFACES.get(ifindex % INTERFACE_SLOTS) else { return false };
+    let Some(to) = frame.read::<Mac>(0) else { return false };
+    ours.ifindex == ifindex && ours.mac == to
+}
+
+#[inline(always)]
+fn transport(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
+    if scratch.packet.fragment != FragmentPart::Whole as u8 {
+        let done = fragment(&mut scratch.packet, now);
+        if done != ANEW {
+            return done;
         }
-        _ => false,
     }
-}
-
-#[inline(always)]
-fn transport(ctx: &XdpContext, packet: &mut Packet, now: u64) -> u32 {
-    if packet.fragment != FragmentPart::Whole as u8 {
-        return fragment(ctx, packet, now);
-    }
-    flow(ctx, packet, now)
-}
-
-#[inline(always)]
-fn flow(ctx: &XdpContext, packet: &mut Packet, now: u64) -> u32 {
-    match CONNECTIONS.get_ptr_mut(packet.key) {
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(scratch.packet.key) {
         // SAFETY: a live element; a racing removal leaves it readable until this run ends (RCU).
-        Some(connection) => known::established(ctx, packet, unsafe { &mut *connection }, now),
-        None => fresh::unknown(ctx, packet, now),
+        let route = known::established(ctx, scratch, unsafe { &mut *connection }, now);
+        if route != ANEW {
+            return route;
+        }
     }
+    fresh::unknown(ctx, scratch, now)
 }
 
-/// Fragments are rare: their own copy of the flow's code is not worth its instructions, so the connection is found
-/// by the slow way round.
+/// Gives a later fragment its ports, remembers those of a first one. [`ANEW`] if it can go on from there.
 #[inline(never)]
-fn fragment(ctx: &XdpContext, packet: &mut Packet, now: u64) -> u32 {
+fn fragment(packet: &mut Packet, now: u64) -> Route {
     if packet.fragment == FragmentPart::Later as u8 {
         if !fragments::complete(packet, now) {
-            return if is_virtual(packet) { drop(DropReason::FragmentUnknown) } else { pass() };
+            return if is_virtual(packet) { drop(DropReason::FragmentUnknown) } else { pass() } as Route;
         }
     } else if is_virtual(packet) || fresh::nat_server(&packet.key).is_some() {
         fragments::note(packet, now);
     }
-    flow(ctx, packet, now)
+    ANEW
 }
 
 #[inline(always)]
@@ -117,8 +123,8 @@ fn is_virtual(packet: &Packet) -> bool {
 }
 
 #[inline(never)]
-fn malformed(packet: &Packet) -> u32 {
-    if is_virtual(packet) { drop(DropReason::Malformed) } else { pass() }
+fn malformed(packet: &Packet) -> Route {
+    if is_virtual(packet) { drop(DropReason::Malformed) as Route } else { pass() as Route }
 }
 
 #[panic_handler]

@@ -5,8 +5,8 @@ use aya_ebpf::{
 };
 use keel_abi::{
     Addr, Chunk, Config, Connection, FlowKey, FragmentKey, FragmentPorts, HALF_OPEN_DEFAULT, INTERFACE_SLOTS,
-    Interface, Load, NatServerKey, NatServerValue, Path, PersistKey, PersistValue, PortKey, Server, ServerStats,
-    TrafficStats,
+    InnerFlow, Interface, Load, NatServerKey, NatServerValue, Packet, Path, PersistKey, PersistValue,
+    PortKey, ReapRecord, Server, ServerStats, TrafficStats,
 };
 
 /// Inner maps of one outer map may differ in size (linux/bpf.h).
@@ -87,6 +87,24 @@ pub static DROPS: PerCpuArray<u64, 32> = PerCpuArray::new();
 /// Totals and the flood window.
 #[btf_map]
 pub static TRAFFIC: PerCpuArray<TrafficStats, 1> = PerCpuArray::new();
+
+/// What one run works on. In a map rather than on the stack: the stack is 512 bytes for all calls together, and the
+/// verifier tells apart every combination of values on it, but forgets those in a map (one look at the code instead
+/// of dozens).
+#[repr(C)]
+pub struct Scratch {
+    pub packet: Packet,
+    pub inner: InnerFlow,
+    pub key: FlowKey,
+    pub other_key: FlowKey,
+    pub entry: Connection,
+    pub reverse: Connection,
+    pub order: ReapRecord,
+}
+
+/// See [`Scratch`].
+#[btf_map]
+pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
 /// Paths that need a neighbour: tells `keeld` at once.
 #[btf_map]

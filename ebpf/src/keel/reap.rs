@@ -1,7 +1,12 @@
 //! Housekeeping by order of `keeld`: removes connections and corrects counts with the packet path's own code, so
 //! that the counts stay exact. Run by test run only; attached nowhere.
-use aya_ebpf::{bindings::xdp_action::{XDP_ABORTED, XDP_PASS}, programs::XdpContext};
-use keel_abi::{Connection, FlowKey, REAP_BATCH, REAP_ETHERTYPE, ReapRecord, connection_flags as flags, reap_kind};
+use aya_ebpf::{
+    bindings::xdp_action::{XDP_ABORTED, XDP_PASS},
+    programs::XdpContext,
+};
+use keel_abi::{
+    Connection, FlowKey, REAP_BATCH, REAP_ETHERTYPE, ReapRecord, connection_flags as flags, reap_kind,
+};
 
 use crate::{
     count::{Class, add},

@@ -1,12 +1,13 @@
 //! Packets that come from a NAT server and have no established entry.
-use aya_ebpf::{
-    bindings::bpf_fib_lookup as FibLookup,
-    helpers::bpf_fib_lookup,
-    programs::XdpContext,
-};
-use keel_abi::{Connection, Packet, connection_flags as flags};
+use aya_ebpf::{bindings::bpf_fib_lookup as FibLookup, helpers::bpf_fib_lookup, programs::XdpContext};
+use keel_abi::{Connection, Packet, connection_flags as flags, mac};
 
-use crate::{count::pass, fresh, known, maps::HALF_OPEN, send};
+use crate::{
+    count::pass,
+    fresh, known,
+    maps::{HALF_OPEN, Scratch},
+    route::{CLIENT, Route},
+};
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -16,23 +17,25 @@ const FIB_SUCCESS: i64 = 0;
 /// its connection is half open, or has lost its entry (or never had one: one-packet scheduling), and then the end
 /// alone tells the virtual service, if it belongs to only one.
 #[inline(never)]
-pub fn unknown(ctx: &XdpContext, packet: &Packet, now: u64) -> u32 {
-    let Some(end) = fresh::nat_server(&packet.key) else { return pass() };
-    if let Some(half) = HALF_OPEN.get_ptr_mut(packet.key) {
+pub fn unknown(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
+    let Some(end) = fresh::nat_server(&scratch.packet.key) else { return pass() as Route };
+    if let Some(half) = HALF_OPEN.get_ptr_mut(scratch.packet.key) {
         // SAFETY: a live element; an eviction leaves it readable until this run ends (RCU).
         let half = unsafe { &mut *half };
         if half.flags & flags::REVERSE != 0 {
-            return known::half_open_reply(ctx, packet, half, now);
+            return known::half_open_reply(scratch, half, now);
         }
     }
     if end.ambiguous != 0 {
-        return pass();
+        return pass() as Route;
     }
-    let mut connection = Connection { server: end.server, vip: end.vip, vport_be: end.vport_be, ..Connection::default() };
-    if !route(ctx, packet, &mut connection) {
-        return pass();
+    let Scratch { packet, reverse, .. } = scratch;
+    let vport_be = if end.vport_be == 0 { packet.key.sport_be } else { end.vport_be };
+    *reverse = Connection { server: end.server, vip: end.vip, vport_be, ..Connection::default() };
+    if !route(ctx, packet, reverse) {
+        return pass() as Route;
     }
-    send::to_client(ctx, packet, &connection, now)
+    CLIENT
 }
 
 /// Asks the kernel's routing table for the way to the client. False if it has none (yet): the kernel will find the
@@ -58,8 +61,8 @@ fn route(ctx: &XdpContext, packet: &Packet, connection: &mut Connection) -> bool
     if found != FIB_SUCCESS {
         return false;
     }
-    connection.dmac = fib.dmac;
-    connection.smac = fib.smac;
+    connection.dmac = mac(fib.dmac);
+    connection.smac = mac(fib.smac);
     connection.ifindex = fib.ifindex;
     true
 }

@@ -1,12 +1,8 @@
 //! Sending a packet on its way: to a server in its mode, or back to a client.
-use aya_ebpf::{
-    bindings::xdp_action::XDP_TX,
-    helpers::bpf_xdp_adjust_head,
-    programs::XdpContext,
-};
+use aya_ebpf::{bindings::xdp_action::XDP_TX, helpers::bpf_xdp_adjust_head, programs::XdpContext};
 use keel_abi::{
-    Connection, DropReason, Encap, FlowKey, FrameMut, InnerFlow, MODE_GUE, MODE_NAT, MODE_TUN,
-    PATH_REACHABLE, Packet, Path, Server, decrement_ttl, flow_hash, icmp_forward, nat_forward, nat_reverse,
+    Addr, DropReason, Encap, FlowKey, FrameMut, InnerFlow, MODE_GUE, MODE_NAT, MODE_TUN, Mac, PATH_REACHABLE,
+    Packet, Path, Server, decrement_ttl, flow_hash, icmp_forward, icmp_reverse, nat_forward, nat_reverse,
     set_ethernet, write_outer,
 };
 
@@ -14,7 +10,7 @@ use crate::{
     answer,
     count::{drop, stats, totals},
     frame::XdpFrame,
-    maps::{EVENTS, PATHS, PORTS},
+    maps::{EVENTS, PATHS, PORTS, SERVERS, Scratch},
 };
 
 const ETH_VLAN: u16 = 0x8100u16.to_be();
@@ -26,16 +22,11 @@ const PRIORITY: u16 = 0xf000u16.to_be();
 /// A learned path MTU is forgotten after ten minutes (RFC 1191 §6.3).
 const LEARNED_NS: u64 = 600 * 1_000_000_000;
 
-/// A packet of a client to `server`. `inner` is given for ICMP errors, which quote the flow they are about.
+/// A client's packet to its server. An ICMP error quotes the flow it is about in `scratch.inner`.
 #[inline(always)]
-pub fn to_server(
-    ctx: &XdpContext,
-    packet: &Packet,
-    id: u32,
-    server: &Server,
-    inner: Option<&InnerFlow>,
-    now: u64,
-) -> u32 {
+pub fn to_server(ctx: &XdpContext, scratch: &Scratch, id: u32, now: u64) -> u32 {
+    let packet = &scratch.packet;
+    let Some(server) = SERVERS.get(id) else { return drop(DropReason::Internal) };
     if packet.ttl <= 1 {
         return answer::ttl_expired(ctx, packet, now);
     }
@@ -53,56 +44,78 @@ pub fn to_server(
     if decrement_ttl(&mut frame, packet).is_none() {
         return drop(DropReason::Rewrite);
     }
-    let sent = match server.mode {
-        MODE_TUN | MODE_GUE => tunnel(ctx, packet, server, path),
-        MODE_NAT => {
-            let port = if server.port_be == 0 { packet.key.dport_be } else { server.port_be };
-            let done = match inner {
-                None => nat_forward(&mut frame, packet, &server.addr, port),
-                Some(inner) => {
-                    let port = if server.port_be == 0 { inner.key.sport_be } else { server.port_be };
-                    icmp_forward(&mut frame, packet, inner, &server.addr, port)
-                }
-            };
-            if done.is_none() {
-                return drop(DropReason::Rewrite);
-            }
-            link(ctx, packet, path.dmac, path.smac, path.vlan, path.ifindex)
-        }
-        _ => link(ctx, packet, path.dmac, path.smac, path.vlan, path.ifindex),
-    };
     if let Some(stats) = stats(id) {
         stats.packets_in += 1;
         stats.bytes_in += packet.ip_len as u64;
     }
-    sent
+    if server.mode == MODE_TUN || server.mode == MODE_GUE {
+        return tunnel(ctx, packet, server, path);
+    }
+    if server.mode == MODE_NAT && translate(&mut frame, scratch, server).is_none() {
+        return drop(DropReason::Rewrite);
+    }
+    link(ctx, packet, path.dmac, path.smac, path.vlan, path.ifindex)
 }
 
-/// A packet of a NAT server back to the client of `connection`.
 #[inline(always)]
-pub fn to_client(ctx: &XdpContext, packet: &Packet, connection: &Connection, now: u64) -> u32 {
+fn translate(frame: &mut XdpFrame, scratch: &Scratch, server: &Server) -> Option<()> {
+    let Scratch { packet, inner, .. } = scratch;
+    if inner.l3 != 0 {
+        let port = if server.port_be == 0 { inner.key.sport_be } else { server.port_be };
+        return icmp_to_server(frame, packet, inner, &server.addr, port);
+    }
+    let port = if server.port_be == 0 { packet.key.dport_be } else { server.port_be };
+    nat_forward(frame, packet, &server.addr, port)
+}
+
+/// A NAT server's packet (or an ICMP error from its side) back to the client of `scratch.reverse`.
+#[inline(always)]
+pub fn to_client(ctx: &XdpContext, scratch: &Scratch, now: u64) -> u32 {
+    let Scratch { packet, inner, reverse, .. } = scratch;
     if packet.ttl <= 1 {
         return answer::ttl_expired(ctx, packet, now);
     }
     let mut frame = XdpFrame::new(ctx);
-    if decrement_ttl(&mut frame, packet).is_none()
-        || nat_reverse(&mut frame, packet, &connection.vip, connection.vport_be).is_none()
-    {
+    if decrement_ttl(&mut frame, packet).is_none() {
         return drop(DropReason::Rewrite);
     }
-    let vlan = connection.vlan[0];
-    let sent = link(ctx, packet, connection.dmac, connection.smac, vlan, connection.ifindex);
-    count_out(connection.server, packet);
-    sent
-}
-
-/// Counts a packet from a server.
-#[inline(always)]
-pub fn count_out(server: u32, packet: &Packet) {
-    if let Some(stats) = stats(server) {
+    let done = if inner.l3 != 0 {
+        icmp_to_client(&mut frame, packet, inner, &reverse.vip, reverse.vport_be)
+    } else {
+        nat_reverse(&mut frame, packet, &reverse.vip, reverse.vport_be)
+    };
+    if done.is_none() {
+        return drop(DropReason::Rewrite);
+    }
+    if let Some(stats) = stats(reverse.server) {
         stats.packets_out += 1;
         stats.bytes_out += packet.ip_len as u64;
     }
+    link(ctx, packet, reverse.dmac, reverse.smac, reverse.vlan[0], reverse.ifindex)
+}
+
+/// Errors are rare and their rewriting is long: kept out of the way of the common packet.
+#[inline(never)]
+fn icmp_to_server(
+    frame: &mut XdpFrame,
+    packet: &Packet,
+    inner: &InnerFlow,
+    to: &Addr,
+    port_be: u16,
+) -> Option<()> {
+    icmp_forward(frame, packet, inner, to, port_be)
+}
+
+/// See [`icmp_to_server`].
+#[inline(never)]
+fn icmp_to_client(
+    frame: &mut XdpFrame,
+    packet: &Packet,
+    inner: &InnerFlow,
+    from: &Addr,
+    port_be: u16,
+) -> Option<()> {
+    icmp_reverse(frame, packet, inner, from, port_be)
 }
 
 #[inline(never)]
@@ -117,7 +130,7 @@ fn unresolved(index: u32, path: &mut Path) -> u32 {
 
 /// The encapsulation a tunnel server wants.
 #[inline(always)]
-fn encap(server: &Server) -> Encap {
+fn encap_of(server: &Server) -> Encap {
     Encap { v6: !server.addr.is_v4(), gue: server.mode == MODE_GUE }
 }
 
@@ -131,12 +144,12 @@ fn fits(server: &Server, path: &Path, now: u64) -> u16 {
     if path.learned_mtu != 0 && path.learned_mtu < mtu && now.wrapping_sub(path.learned_ns) < LEARNED_NS {
         mtu = path.learned_mtu;
     }
-    mtu.saturating_sub(encap(server).overhead() as u32) as u16
+    mtu.saturating_sub(encap_of(server).overhead() as u32) as u16
 }
 
 #[inline(always)]
 fn tunnel(ctx: &XdpContext, packet: &Packet, server: &Server, path: &Path) -> u32 {
-    let encap = encap(server);
+    let encap = encap_of(server);
     let tags = if path.vlan != 0 { 4 } else { 0 };
     let grow = encap.overhead() as i32 + 14 + tags - packet.l3 as i32;
     // SAFETY: a helper call on the live context; the frame is made anew afterwards.
@@ -146,9 +159,10 @@ fn tunnel(ctx: &XdpContext, packet: &Packet, server: &Server, path: &Path) -> u3
     let mut frame = XdpFrame::new(ctx);
     let flow = flow_hash(0, &packet.key);
     let ethertype = if encap.v6 { ETH_IPV6 } else { ETH_IPV4 };
-    let done = ethernet(&mut frame, path.dmac, path.smac, path.vlan, packet.vlan[0], ethertype).and_then(|l3| {
-        write_outer(&mut frame, l3, encap, packet, &path.local, &server.addr, server.port_be, flow)
-    });
+    let done =
+        ethernet(&mut frame, path.dmac, path.smac, path.vlan, packet.vlan[0], ethertype).and_then(|l3| {
+            write_outer(&mut frame, l3, encap, packet, &path.local, &server.addr, server.port_be, flow)
+        });
     if done.is_none() {
         return drop(DropReason::Rewrite);
     }
@@ -159,8 +173,8 @@ fn tunnel(ctx: &XdpContext, packet: &Packet, server: &Server, path: &Path) -> u3
 #[inline(always)]
 fn ethernet(
     frame: &mut XdpFrame,
-    dmac: [u8; 6],
-    smac: [u8; 6],
+    dmac: Mac,
+    smac: Mac,
     vlan: u16,
     came_with: u16,
     ethertype: u16,
@@ -178,7 +192,7 @@ fn ethernet(
 
 /// Gives the frame its Ethernet header and sends it. Frames with two tags keep them: they stay in their segment.
 #[inline(always)]
-pub fn link(ctx: &XdpContext, packet: &Packet, dmac: [u8; 6], smac: [u8; 6], vlan: u16, ifindex: u32) -> u32 {
+pub fn link(ctx: &XdpContext, packet: &Packet, dmac: Mac, smac: Mac, vlan: u16, ifindex: u32) -> u32 {
     let want: i32 = if vlan != 0 { 1 } else { 0 };
     let have = packet.tags as i32;
     if have == 2 || (have == 0 && want == 0) {
@@ -219,5 +233,12 @@ pub fn out(ctx: &XdpContext, ifindex: u32) -> u32 {
 #[inline(always)]
 pub fn reply_key(key: &FlowKey, server: &Server) -> FlowKey {
     let port = if server.port_be == 0 { key.dport_be } else { server.port_be };
-    FlowKey { src: server.addr, dst: key.src, sport_be: port, dport_be: key.sport_be, proto: key.proto, pad: [0; 3] }
+    FlowKey {
+        src: server.addr,
+        dst: key.src,
+        sport_be: port,
+        dport_be: key.sport_be,
+        proto: key.proto,
+        pad: [0; 3],
+    }
 }

@@ -1,6 +1,6 @@
 //! Laws of the schedulers, on pools that really hold the connections they are given.
 use super::*;
-use crate::{MEMBERS_PER_CHUNK, maglev};
+use crate::{MEMBERS_PER_CHUNK, is_weighted, maglev};
 use proptest::prelude::*;
 use std::cell::RefCell;
 
@@ -46,9 +46,13 @@ fn pool(how: u32, weights: &[u16]) -> Pool {
     let members: Vec<Member> = weights
         .iter()
         .enumerate()
-        .map(|(i, weight)| Member { server: i as u32, weight: *weight, ..Member::default() })
+        .map(|(i, weight)| {
+            let weight = if is_weighted(how) { *weight } else { 1 };
+            Member { server: i as u32, weight, ..Member::default() }
+        })
         .collect();
-    let identities: Vec<(u64, u16)> = members.iter().map(|m| (u64::from(m.server) * 7919 + 1, m.weight)).collect();
+    let identities: Vec<(u64, u16)> =
+        members.iter().map(|m| (u64::from(m.server) * 7919 + 1, m.weight)).collect();
     let ring_slots = maglev::slots_for(members.len());
     Pool {
         header: TableHeader {
@@ -62,6 +66,7 @@ fn pool(how: u32, weights: &[u16]) -> Pool {
             prefix4: 32,
             prefix6: 128,
             pad: [0; 6],
+            cost: Cost::of(how),
             counter: 0,
             picks: [0; MEMBERS_PER_CHUNK],
         },
@@ -115,7 +120,9 @@ fn a_full_server_is_readmitted_at_three_quarters() {
     let mut pool = pool(scheduler::LC, &[1]);
     pool.members[0].max_connections = 100;
     pool.members[0].readmit_connections = 75;
-    for (open, expected) in [(99u64, true), (100, false), (99, false), (75, false), (74, true), (99, true), (100, false)] {
+    for (open, expected) in
+        [(99u64, true), (100, false), (99, false), (75, false), (74, true), (99, true), (100, false)]
+    {
         pool.loads.borrow_mut()[0].active = open;
         assert_eq!(matches!(choose(&pool, 0), Choice::Server(_)), expected, "{open} open");
     }

@@ -1,0 +1,183 @@
+//! From the validated configuration to [`Desired`], purely.
+use std::{collections::HashMap, net::IpAddr, time::Duration};
+
+use keel_abi::{
+    Addr, IPPROTO_TCP, IPPROTO_UDP, MODE_DR, MODE_GUE, MODE_NAT, MODE_TUN, PortKey, TIMEOUT_CLASSES, blocks,
+    policy, scheduler, service_flags, state, timeout_class,
+};
+use keel_model::{
+    AdminState, Cluster, Encapsulation, Host, Layer4, Layer4Settings, Mode4, Persistence, RemovedPolicy,
+    Scheduler4, Server, Service, Transport,
+};
+use keel_pool::{Verdict, members};
+
+use crate::{Desired, DesiredServer, DesiredService};
+
+/// Addresses of servers given by name, as last resolved.
+pub type Addresses = HashMap<String, IpAddr>;
+
+/// What the layer-4 services of `cluster` need in the maps. `verdicts` says how a server is, by service and server
+/// name. Servers whose name isn't resolved yet are left out; so are disabled services.
+pub fn compile(
+    cluster: &Cluster,
+    addresses: &Addresses,
+    verdicts: impl Fn(&str, &str) -> Verdict,
+) -> Desired {
+    let services = cluster
+        .services
+        .iter()
+        .filter(|service| service.enabled)
+        .filter_map(|service| Some((service, service.as_layer4()?)))
+        .map(|(service, layer4)| compile_service(service, layer4, &cluster.layer4, addresses, &verdicts))
+        .collect();
+    Desired { services }
+}
+
+fn compile_service(
+    service: &Service,
+    layer4: &Layer4,
+    settings: &Layer4Settings,
+    addresses: &Addresses,
+    verdicts: &impl Fn(&str, &str) -> Verdict,
+) -> DesiredService {
+    let given: Vec<Verdict> =
+        service.servers.iter().map(|s| verdicts(service.name.as_str(), s.name.as_str())).collect();
+    let membership = members(service, &given);
+    let timeouts = timeouts(layer4, settings);
+    let servers = service
+        .servers
+        .iter()
+        .zip(given)
+        .zip(membership.takes)
+        .filter_map(|((server, verdict), takes)| {
+            let addr = resolve(&server.address, addresses)?;
+            Some(compile_server(server, layer4, addr, verdict, takes, timeouts, membership.panic))
+        })
+        .collect();
+    let persistence = service.persistence.as_ref();
+    DesiredService {
+        name: service.name.to_string(),
+        keys: keys(service, layer4),
+        scheduler: scheduler_number(layer4.scheduler),
+        flags: flags(layer4, persistence),
+        persist_ns: persistence.map_or(0, |p| p.timeout.as_nanos() as u64),
+        prefix4: persistence.map_or(32, |p| p.prefix4),
+        prefix6: persistence.map_or(128, |p| p.prefix6),
+        servers,
+    }
+}
+
+fn resolve(host: &Host, addresses: &Addresses) -> Option<Addr> {
+    match host {
+        Host::Ip(address) => Some((*address).into()),
+        Host::Name(name) => addresses.get(name.as_str()).map(|address| (*address).into()),
+    }
+}
+
+fn compile_server(
+    server: &Server,
+    layer4: &Layer4,
+    addr: Addr,
+    verdict: Verdict,
+    takes: bool,
+    timeouts: [u32; TIMEOUT_CLASSES],
+    panic: bool,
+) -> DesiredServer {
+    let (mode, port_be) = match layer4.mode {
+        Mode4::Dr => (MODE_DR, 0),
+        Mode4::Nat => (MODE_NAT, server.port.unwrap_or(0).to_be()),
+        Mode4::Tun(Encapsulation::Ip) => (MODE_TUN, 0),
+        Mode4::Tun(Encapsulation::Gue { port }) => (MODE_GUE, port.to_be()),
+    };
+    let state = match (server.state, verdict) {
+        (AdminState::Halt, _) => state::HALT,
+        (AdminState::Drain, _) => state::DRAIN,
+        (AdminState::Online, Verdict::Down) if !panic => state::DOWN,
+        (AdminState::Online, Verdict::Drain) => state::DRAIN,
+        (AdminState::Online, _) => state::ONLINE,
+    };
+    DesiredServer {
+        name: server.name.to_string(),
+        addr,
+        port_be,
+        mode,
+        state,
+        policy: match layer4.on_removed {
+            RemovedPolicy::Reschedule => policy::RESCHEDULE,
+            RemovedPolicy::Reset => policy::RESET,
+            RemovedPolicy::Hold => policy::HOLD,
+        },
+        timeouts,
+        member: takes,
+        weight: server.weight,
+        max_connections: server.max_connections,
+        readmit_connections: readmit(server),
+    }
+}
+
+/// Full servers are readmitted below min_connections, or below three quarters of the maximum (ipvsadm(8)).
+fn readmit(server: &Server) -> u32 {
+    if server.min_connections > 0 {
+        server.min_connections
+    } else {
+        (u64::from(server.max_connections) * 3).div_ceil(4) as u32
+    }
+}
+
+fn timeouts(layer4: &Layer4, settings: &Layer4Settings) -> [u32; TIMEOUT_CLASSES] {
+    let mut seconds = [0; TIMEOUT_CLASSES];
+    let all = &settings.timeouts;
+    let own = &layer4.timeouts;
+    let mut set = |class: u32, own: Option<Duration>, all: Duration| {
+        seconds[class as usize] = own.unwrap_or(all).as_secs().clamp(1, u64::from(u32::MAX)) as u32;
+    };
+    set(timeout_class::TCP_SYN, own.tcp_syn, all.tcp_syn);
+    set(timeout_class::TCP_ESTABLISHED, own.tcp_established, all.tcp_established);
+    set(timeout_class::TCP_FIN, own.tcp_fin, all.tcp_fin);
+    set(timeout_class::TCP_CLOSE, own.tcp_close, all.tcp_close);
+    set(timeout_class::UDP, own.udp, all.udp);
+    seconds
+}
+
+fn keys(service: &Service, layer4: &Layer4) -> Vec<PortKey> {
+    let addr = Addr::from(service.address);
+    let protocols = layer4.protocol.transports().iter().map(|transport| match transport {
+        Transport::Tcp => IPPROTO_TCP,
+        Transport::Udp => IPPROTO_UDP,
+    });
+    protocols
+        .flat_map(|proto| {
+            service.ports.ranges().flat_map(move |(first, last)| {
+                blocks(first, last).map(move |b| PortKey { addr, block: b.block, proto, shift: b.shift })
+            })
+        })
+        .collect()
+}
+
+fn scheduler_number(scheduler: Scheduler4) -> u32 {
+    match scheduler {
+        Scheduler4::Rr => scheduler::RR,
+        Scheduler4::Wrr => scheduler::WRR,
+        Scheduler4::Lc => scheduler::LC,
+        Scheduler4::Wlc => scheduler::WLC,
+        Scheduler4::Sed => scheduler::SED,
+        Scheduler4::Nq => scheduler::NQ,
+        Scheduler4::Sh => scheduler::SH,
+        Scheduler4::Dh => scheduler::DH,
+        Scheduler4::Maglev => scheduler::MAGLEV,
+    }
+}
+
+fn flags(layer4: &Layer4, persistence: Option<&Persistence>) -> u32 {
+    let mut flags = 0;
+    if persistence.is_some() {
+        flags |= service_flags::PERSISTENT;
+    }
+    if layer4.one_packet {
+        flags |= service_flags::ONE_PACKET;
+    }
+    if layer4.hash_ports {
+        flags |= service_flags::HASH_PORTS;
+    }
+    flags
+}

@@ -1,0 +1,64 @@
+//! What the maps should hold, in terms that don't depend on slots.
+use keel_abi::{Addr, PortKey, TIMEOUT_CLASSES};
+
+/// All layer-4 services as they should run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// The services.
+    pub services: Vec<DesiredService>,
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredService {
+    /// Its name, for people.
+    pub name: String,
+    /// The port blocks it claims, in order; the first is its identity across restarts.
+    pub keys: Vec<PortKey>,
+    /// One of [`keel_abi::scheduler`].
+    pub scheduler: u32,
+    /// Bits of [`keel_abi::service_flags`].
+    pub flags: u32,
+    /// Persistence, nanoseconds.
+    pub persist_ns: u64,
+    /// Persistence prefix, IPv4.
+    pub prefix4: u8,
+    /// Persistence prefix, IPv6.
+    pub prefix6: u8,
+    /// Its servers.
+    pub servers: Vec<DesiredServer>,
+}
+
+/// One server of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredServer {
+    /// Its name, for people.
+    pub name: String,
+    /// The real address.
+    pub addr: Addr,
+    /// Port in NAT mode (0 = as the client's), UDP port in GUE mode, else 0.
+    pub port_be: u16,
+    /// One of `keel_abi::MODE_*`.
+    pub mode: u8,
+    /// One of [`keel_abi::state`].
+    pub state: u8,
+    /// One of [`keel_abi::policy`].
+    pub policy: u8,
+    /// Idle seconds per class.
+    pub timeouts: [u32; TIMEOUT_CLASSES],
+    /// Takes new connections.
+    pub member: bool,
+    /// Its weight.
+    pub weight: u16,
+    /// Connections at which it is full, 0 = never.
+    pub max_connections: u32,
+    /// Connections below which it takes some again.
+    pub readmit_connections: u32,
+}
+
+impl DesiredService {
+    /// The virtual address.
+    pub fn address(&self) -> Option<Addr> {
+        self.keys.first().map(|key| key.addr)
+    }
+}

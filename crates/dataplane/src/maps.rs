@@ -1,0 +1,120 @@
+//! Typed handles to every map of the packet path.
+use std::os::fd::{AsFd, BorrowedFd};
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf, of_maps::ArrayOfMaps, xdp::DevMapHash},
+};
+use keel_abi::{
+    Addr, Chunk, Config, Connection, FlowKey, Interface, Load, NatServerKey, NatServerValue, Path,
+    PersistKey, PersistValue, PortKey, Server, ServerStats, TrafficStats,
+};
+
+use crate::{DataplaneError, error::Result};
+
+/// Names of all maps, which are also the names of their pins.
+pub(crate) const NAMES: [&str; 20] = [
+    "CONFIG",
+    "INTERFACES",
+    "PORTS",
+    "ADDRESSES",
+    "SERVICES",
+    "TABLES",
+    "SERVERS",
+    "LOADS",
+    "STATS",
+    "PATHS",
+    "PATH_OF",
+    "NAT_SERVERS",
+    "CONNECTIONS",
+    "HALF_OPEN",
+    "PERSISTENCE",
+    "PERSISTENCE_NEW",
+    "FRAGMENTS",
+    "DROPS",
+    "TRAFFIC",
+    "EVENTS",
+];
+
+/// The maps, as userspace uses them.
+pub(crate) struct Maps {
+    pub(crate) config: Array<MapData, Config>,
+    pub(crate) interfaces: Array<MapData, Interface>,
+    pub(crate) ports: DevMapHash<MapData>,
+    pub(crate) addresses: HashMap<MapData, Addr, u32>,
+    pub(crate) services: HashMap<MapData, PortKey, u32>,
+    pub(crate) tables: ArrayOfMaps<MapData, Array<MapData, Chunk>>,
+    pub(crate) servers: Array<MapData, Server>,
+    pub(crate) loads: Array<MapData, Load>,
+    pub(crate) stats: PerCpuArray<MapData, ServerStats>,
+    pub(crate) paths: Array<MapData, Path>,
+    pub(crate) path_of: HashMap<MapData, Addr, u32>,
+    pub(crate) nat_servers: HashMap<MapData, NatServerKey, NatServerValue>,
+    pub(crate) connections: Raw<FlowKey, Connection>,
+    pub(crate) half_open: Raw<FlowKey, Connection>,
+    pub(crate) persistence: HashMap<MapData, PersistKey, PersistValue>,
+    pub(crate) persistence_new: HashMap<MapData, PersistKey, PersistValue>,
+    pub(crate) drops: PerCpuArray<MapData, u64>,
+    pub(crate) traffic: PerCpuArray<MapData, TrafficStats>,
+    pub(crate) events: RingBuf<MapData>,
+}
+
+/// A map that is read in batches, besides the usual way.
+pub(crate) struct Raw<K, V> {
+    data: MapData,
+    shape: std::marker::PhantomData<(K, V)>,
+}
+
+impl<K, V> Raw<K, V> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.data.fd().as_fd()
+    }
+}
+
+impl std::fmt::Debug for Maps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Maps").finish_non_exhaustive()
+    }
+}
+
+fn typed<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T>
+where
+    T: TryFrom<Map, Error = aya::maps::MapError>,
+{
+    let map = ebpf.take_map(name).ok_or(DataplaneError::Missing { kind: "map", name })?;
+    T::try_from(map).map_err(|source| DataplaneError::Layout { name, source })
+}
+
+fn raw<K, V>(ebpf: &mut Ebpf, name: &'static str) -> Result<Raw<K, V>> {
+    match ebpf.take_map(name) {
+        Some(Map::HashMap(data) | Map::LruHashMap(data)) => Ok(Raw { data, shape: std::marker::PhantomData }),
+        _ => Err(DataplaneError::Missing { kind: "map", name }),
+    }
+}
+
+impl Maps {
+    /// Takes all maps out of the loaded object.
+    pub(crate) fn take(ebpf: &mut Ebpf) -> Result<Self> {
+        Ok(Self {
+            config: typed(ebpf, "CONFIG")?,
+            interfaces: typed(ebpf, "INTERFACES")?,
+            ports: typed(ebpf, "PORTS")?,
+            addresses: typed(ebpf, "ADDRESSES")?,
+            services: typed(ebpf, "SERVICES")?,
+            tables: typed(ebpf, "TABLES")?,
+            servers: typed(ebpf, "SERVERS")?,
+            loads: typed(ebpf, "LOADS")?,
+            stats: typed(ebpf, "STATS")?,
+            paths: typed(ebpf, "PATHS")?,
+            path_of: typed(ebpf, "PATH_OF")?,
+            nat_servers: typed(ebpf, "NAT_SERVERS")?,
+            connections: raw(ebpf, "CONNECTIONS")?,
+            half_open: raw(ebpf, "HALF_OPEN")?,
+            persistence: typed(ebpf, "PERSISTENCE")?,
+            persistence_new: typed(ebpf, "PERSISTENCE_NEW")?,
+            drops: typed(ebpf, "DROPS")?,
+            traffic: typed(ebpf, "TRAFFIC")?,
+            events: typed(ebpf, "EVENTS")?,
+        })
+    }
+}

@@ -1,0 +1,214 @@
+//! Loading the packet program: on a fresh node, or into the middle of running traffic with the maps, links and
+//! connections an earlier process left pinned.
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use aya::{Ebpf, EbpfLoader, programs::Xdp};
+use keel_abi::{Config, LAYOUT, ROLE_PASSIVE};
+
+use crate::{
+    DataplaneError, Shadow,
+    error::{Context, Result},
+    maps::{Maps, NAMES},
+    object,
+};
+
+/// Sizes of the tables that traffic fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Established connections (NAT counts twice).
+    pub connections: u32,
+    /// Half-open connections.
+    pub half_open: u32,
+    /// Persistent clients.
+    pub persistence: u32,
+    /// Fragmented datagrams in flight.
+    pub fragments: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            connections: 524_288,
+            half_open: keel_abi::HALF_OPEN_DEFAULT,
+            persistence: 262_144,
+            fragments: 16_384,
+        }
+    }
+}
+
+/// How to open the dataplane.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where pins live, `/sys/fs/bpf/evenkeel`; the layout's version is appended.
+    pub bpf_dir: PathBuf,
+    /// Table sizes, used when the maps are created.
+    pub sizes: Sizes,
+}
+
+/// What was found at opening.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adoption {
+    /// Nothing: a fresh start.
+    Fresh,
+    /// Maps of an earlier process, with their connections.
+    Adopted,
+}
+
+/// The loaded packet path.
+pub struct Dataplane {
+    pub(crate) maps: Maps,
+    pub(crate) shadow: Shadow,
+    pub(crate) ebpf: Ebpf,
+    pub(crate) root: PathBuf,
+    /// Counters of servers that are gone, per service slot, so that totals never fall.
+    pub(crate) retired: std::collections::HashMap<u32, crate::ServerCounters>,
+}
+
+impl std::fmt::Debug for Dataplane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dataplane").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|source| DataplaneError::PinFolder { path: path.into(), source })
+}
+
+/// The folder of this layout's pins.
+fn layout_folder(bpf_dir: &Path) -> PathBuf {
+    bpf_dir.join(format!("v{LAYOUT}"))
+}
+
+impl Dataplane {
+    /// Loads the programs, against the pinned maps if there are any, else against new ones that it pins. Forwards
+    /// nothing by itself: a fresh node is passive and attached nowhere.
+    ///
+    /// # Errors
+    /// What the kernel refuses, with the remedy.
+    pub fn open(options: &Options) -> Result<(Self, Adoption)> {
+        let root = layout_folder(&options.bpf_dir);
+        make_folder(&root.join("maps"))?;
+        make_folder(&root.join("links"))?;
+        let adoption =
+            if root.join("maps/CONNECTIONS").exists() { Adoption::Adopted } else { Adoption::Fresh };
+        let mut ebpf = load(&root, &options.sizes)?;
+        for name in ["keel", "keel_reap"] {
+            program(&mut ebpf, name)?
+                .load()
+                .map_err(|source| DataplaneError::Load { source: source.into() })?;
+        }
+        let mut maps = Maps::take(&mut ebpf)?;
+        let config = maps.config.get(&0, 0).context("reading the settings", "CONFIG")?;
+        if config.seed == 0 {
+            maps.config.set(0, default_config(), 0).context("writing the settings", "CONFIG")?;
+        }
+        let shadow = Shadow::read(&maps)?;
+        Ok((Self { maps, shadow, ebpf, root, retired: std::collections::HashMap::new() }, adoption))
+    }
+
+    /// Removes every trace: detaches the program from all interfaces and unpins all maps of all layouts. Connections
+    /// are forgotten.
+    ///
+    /// # Errors
+    /// A pin that can't be removed.
+    pub fn detach_all(bpf_dir: &Path) -> Result<bool> {
+        if !bpf_dir.exists() {
+            return Ok(false);
+        }
+        remove_tree(bpf_dir)?;
+        Ok(true)
+    }
+
+    /// The current settings.
+    pub(crate) fn config(&self) -> Result<Config> {
+        self.maps.config.get(&0, 0).context("reading the settings", "CONFIG")
+    }
+
+    /// Turns forwarding of VIP traffic on or off.
+    ///
+    /// # Errors
+    /// The map can't be written.
+    pub fn set_active(&mut self, active: bool) -> Result<()> {
+        let mut config = self.config()?;
+        config.role = if active { keel_abi::ROLE_ACTIVE } else { ROLE_PASSIVE };
+        self.maps.config.set(0, config, 0).context("writing the settings", "CONFIG")
+    }
+
+    /// Whether VIP traffic is forwarded.
+    ///
+    /// # Errors
+    /// The map can't be read.
+    pub fn is_active(&self) -> Result<bool> {
+        Ok(self.config()?.role == keel_abi::ROLE_ACTIVE)
+    }
+
+    /// What the maps hold, as last written.
+    pub fn shadow(&self) -> &Shadow {
+        &self.shadow
+    }
+
+    /// The next hops that packets had to be dropped for since the last call.
+    pub fn wanted_paths(&mut self) -> Vec<crate::PathId> {
+        let mut wanted = Vec::new();
+        while let Some(item) = self.maps.events.next() {
+            if let Ok(bytes) = <[u8; 4]>::try_from(&item[..4.min(item.len())]) {
+                wanted.push(u32::from_ne_bytes(bytes));
+            }
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted
+    }
+
+    /// Bytes a verifier run looked at, for the curious: instructions of the main program.
+    pub fn verified_instructions(&self) -> Option<u32> {
+        let aya::programs::Program::Xdp(program) = self.ebpf.program("keel")? else { return None };
+        program.info().ok()?.verified_instruction_count()
+    }
+}
+
+fn load(root: &Path, sizes: &Sizes) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    loader
+        .map_max_entries("CONNECTIONS", sizes.connections)
+        .map_max_entries("HALF_OPEN", sizes.half_open)
+        .map_max_entries("PERSISTENCE", sizes.persistence)
+        .map_max_entries("FRAGMENTS", sizes.fragments);
+    for name in NAMES {
+        loader.map_pin_path(name, root.join("maps").join(name));
+    }
+    loader.load(object::bytes()).map_err(|source| DataplaneError::Load { source: source.into() })
+}
+
+pub(crate) fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp> {
+    let missing = DataplaneError::Missing { kind: "program", name };
+    match ebpf.program_mut(name) {
+        Some(aya::programs::Program::Xdp(program)) => Ok(program),
+        _ => Err(missing),
+    }
+}
+
+fn default_config() -> Config {
+    Config { role: ROLE_PASSIVE, nat: 0, seed: SEED, flood_per_second: 50_000, icmp_per_second: 1000 }
+}
+
+/// The same on every node, so that both nodes of a pair build the same rings and choose the same slots. `keeld`
+/// replaces it by the pair's own.
+const SEED: u64 = 0x6576_656e_6b65_656c;
+
+fn remove_tree(path: &Path) -> Result<()> {
+    let failed = |source| DataplaneError::Unpin { path: path.into(), source };
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?.path();
+        if entry.is_dir() {
+            remove_tree(&entry)?;
+        } else {
+            fs::remove_file(&entry)
+                .map_err(|source| DataplaneError::Unpin { path: entry.clone(), source })?;
+        }
+    }
+    fs::remove_dir(path).map_err(failed)
+}

@@ -1,0 +1,126 @@
+//! Reading counters.
+use std::ops::AddAssign;
+
+use keel_abi::{DropReason, Load, ServerStats, TrafficStats};
+
+use crate::{
+    Dataplane, ServerId, Slot,
+    error::{Context, Result},
+};
+
+/// A server's counters, summed over CPUs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerCounters {
+    /// Connections scheduled to it.
+    pub connections: u64,
+    /// Packets to the server.
+    pub packets_in: u64,
+    /// Bytes to the server.
+    pub bytes_in: u64,
+    /// Packets from the server (NAT).
+    pub packets_out: u64,
+    /// Bytes from the server (NAT).
+    pub bytes_out: u64,
+}
+
+impl AddAssign for ServerCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.connections += other.connections;
+        self.packets_in += other.packets_in;
+        self.bytes_in += other.bytes_in;
+        self.packets_out += other.packets_out;
+        self.bytes_out += other.bytes_out;
+    }
+}
+
+impl From<&ServerStats> for ServerCounters {
+    fn from(stats: &ServerStats) -> Self {
+        Self {
+            connections: stats.connections,
+            packets_in: stats.packets_in,
+            bytes_in: stats.bytes_in,
+            packets_out: stats.packets_out,
+            bytes_out: stats.bytes_out,
+        }
+    }
+}
+
+/// What the program did with everything it saw, summed over CPUs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Packets forwarded.
+    pub forwarded: u64,
+    /// Packets left to the kernel.
+    pub passed: u64,
+    /// Answers of its own.
+    pub answered: u64,
+}
+
+/// How full a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fill {
+    /// The map.
+    pub map: &'static str,
+    /// Entries.
+    pub entries: u64,
+    /// Room.
+    pub capacity: u64,
+}
+
+impl Dataplane {
+    /// A server's counters.
+    ///
+    /// # Errors
+    /// The map can't be read.
+    pub fn server_counters(&self, id: ServerId) -> Result<ServerCounters> {
+        let per_cpu = self.maps.stats.get(&id, 0).context("reading", "STATS")?;
+        let mut sum = ServerCounters::default();
+        for stats in per_cpu.iter() {
+            sum += stats.into();
+        }
+        Ok(sum)
+    }
+
+    /// Counters of servers that have left a service, so that the service's own never fall.
+    pub fn retired_counters(&self, slot: Slot) -> ServerCounters {
+        self.retired.get(&slot).copied().unwrap_or_default()
+    }
+
+    /// A server's connections now.
+    ///
+    /// # Errors
+    /// The map can't be read.
+    pub fn load(&self, id: ServerId) -> Result<Load> {
+        self.maps.loads.get(&id, 0).context("reading", "LOADS")
+    }
+
+    /// Dropped packets by reason.
+    ///
+    /// # Errors
+    /// The map can't be read.
+    pub fn drops(&self) -> Result<Vec<(DropReason, u64)>> {
+        DropReason::ALL
+            .iter()
+            .map(|reason| {
+                let per_cpu = self.maps.drops.get(&(*reason as u32), 0).context("reading", "DROPS")?;
+                Ok((*reason, per_cpu.iter().sum()))
+            })
+            .collect()
+    }
+
+    /// What the program did with everything it saw.
+    ///
+    /// # Errors
+    /// The map can't be read.
+    pub fn totals(&self) -> Result<Totals> {
+        let per_cpu = self.maps.traffic.get(&0, 0).context("reading", "TRAFFIC")?;
+        let mut sum = Totals::default();
+        let each: &[TrafficStats] = &per_cpu;
+        for stats in each {
+            sum.forwarded += stats.forwarded;
+            sum.passed += stats.passed;
+            sum.answered += stats.answered;
+        }
+        Ok(sum)
+    }
+}

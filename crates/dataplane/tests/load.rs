@@ -1,0 +1,29 @@
+//! The kernel takes the programs, and what is left pinned is adopted.
+use keel_dataplane::{Adoption, Dataplane, Options, Sizes};
+
+mod support;
+use support::BpfFs;
+
+#[test]
+fn the_verifier_accepts_the_packet_programs() {
+    let bpf = BpfFs::mount();
+    let options = Options { bpf_dir: bpf.path(), sizes: Sizes::default() };
+    let (dataplane, adoption) = Dataplane::open(&options).unwrap();
+    assert_eq!(adoption, Adoption::Fresh);
+    let instructions = dataplane.verified_instructions().unwrap();
+    println!("verified instructions: {instructions}");
+    assert!(instructions < 800_000, "close to the kernel's limit of a million: {instructions}");
+}
+
+#[test]
+fn a_second_process_adopts_the_pinned_maps() {
+    let bpf = BpfFs::mount();
+    let options = Options { bpf_dir: bpf.path(), sizes: Sizes::default() };
+    let (mut first, _) = Dataplane::open(&options).unwrap();
+    first.set_active(true).unwrap();
+    drop(first);
+    let (second, adoption) = Dataplane::open(&options).unwrap();
+    assert_eq!(adoption, Adoption::Adopted);
+    assert!(second.is_active().unwrap(), "the role stays what it was");
+    assert!(Dataplane::detach_all(&bpf.path()).unwrap());
+}
