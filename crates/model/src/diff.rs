@@ -167,11 +167,11 @@ impl<'t> Things<'t> {
 fn identity(table: &dyn TableLike) -> Option<String> {
     let text = |key| table.get(key).and_then(Item::as_str);
     if let Some(to) = text("to").filter(|_| table.get("action").is_none()) {
-        let way = text("via").or(text("dev")).unwrap_or_default();
+        let way = text("via").or_else(|| text("dev")).unwrap_or_default();
         let number = table.get("table").map(|item| format!(" in table {}", plain(item))).unwrap_or_default();
         return Some(format!("{to} via {way}{number}"));
     }
-    text("name").or(text("address")).or(text("from")).map(str::to_owned)
+    ["name", "address", "from"].into_iter().find_map(text).map(str::to_owned)
 }
 
 fn things(place: &str, key: &str, old: &Things<'_>, new: &Things<'_>, changes: &mut Vec<Change>) {

@@ -28,6 +28,8 @@ mod render;
 mod rule;
 mod server;
 mod service;
+#[cfg(feature = "test-support")]
+pub mod testing;
 mod verify;
 mod word;
 

@@ -43,7 +43,7 @@ address = "10.1.0.1/24"
 
 /// The edit's result, after checking that it still loads.
 fn good(edited: Edited) -> String {
-    let text = edited.unwrap();
+    let text = edited.unwrap_or_else(|problem| panic!("{problem}"));
     let (cluster, problems) = load_cluster(&text);
     assert!(cluster.is_some(), "{problems:?}\n{text}");
     text

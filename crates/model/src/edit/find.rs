@@ -122,7 +122,7 @@ pub(super) fn index(
     names.iter().position(|known| *known == name).ok_or_else(|| {
         let advice =
             if names.is_empty() { "there is none at all".to_owned() } else { did_you_mean(name, &names) };
-        let path = service.map_or(key.to_owned(), |index| format!("service[{index}].{key}"));
+        let path = service.map_or_else(|| key.to_owned(), |index| format!("service[{index}].{key}"));
         Problem::error(path, format!("there is no {key} `{name}`: {advice}"))
     })
 }

@@ -89,14 +89,18 @@ fn built<T>(entries: Vec<Entry<'_, T>>) -> Option<Vec<T>> {
 }
 
 fn read_health_checks<'d>(root: &Table<'d>) -> (NamedChecks, Option<Vec<Entry<'d, NamedHealth>>>) {
-    let mut checks = NamedChecks::new();
-    let Some(tables) = root.tables("health_check") else { return (checks, None) };
+    let mut checks = NamedChecks::default();
+    let Some(tables) = root.tables("health_check") else {
+        checks.incomplete = true;
+        return (checks, None);
+    };
     let mut read = Vec::new();
     for table in tables {
         let name = table.required::<CheckName>("name", "\"web-alive\"");
         let health = read_named(&table);
+        checks.incomplete |= name.is_none();
         if let Some(name) = &name
-            && checks.insert(name.clone(), health.clone()).is_some()
+            && checks.by_name.insert(name.clone(), health.clone()).is_some()
         {
             table.error("name", format!("two checks are called `{name}`: give this one another name"));
         }

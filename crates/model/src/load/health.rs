@@ -11,8 +11,14 @@ use crate::layer4::Protocol4;
 use crate::name::CheckName;
 use crate::reader::{Kind, Read, Table, did_you_mean};
 
-/// The named checks; none for one that was itself wrong.
-pub(super) type NamedChecks = BTreeMap<CheckName, Option<Health>>;
+/// The named checks.
+#[derive(Default)]
+pub(super) struct NamedChecks {
+    /// Each by its name; none for one that was itself wrong.
+    pub(super) by_name: BTreeMap<CheckName, Option<Health>>,
+    /// Whether some are missing because their names couldn't be read.
+    pub(super) incomplete: bool,
+}
 
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
@@ -52,14 +58,17 @@ pub(super) fn read_named(at: &Table<'_>) -> Option<Health> {
 
 fn read_use(at: &Table<'_>, name: CheckName, checks: &NamedChecks) -> Option<Health> {
     checks::refuse_all(at, &name);
-    let Some(named) = checks.get(name.as_str()) else {
-        let names: Vec<&str> = checks.keys().map(CheckName::as_str).collect();
+    let Some(named) = checks.by_name.get(name.as_str()) else {
+        read_rhythm(at, &Health::new(Check::Off), false);
+        if checks.incomplete {
+            return None;
+        }
+        let names: Vec<&str> = checks.by_name.keys().map(CheckName::as_str).collect();
         let advice = match names.as_slice() {
             [] => "there is none at all; add it as [[health_check]]".to_owned(),
             names => did_you_mean(name.as_str(), names),
         };
         at.error("use", format!("no [[health_check]] is called `{name}`: {advice}"));
-        read_rhythm(at, &Health::new(Check::Off), false);
         return None;
     };
     let known = named.is_some();

@@ -16,11 +16,11 @@ pub(crate) fn server_keys() -> Vec<(String, Kind)> {
 pub(crate) fn service_keys() -> Vec<(String, Kind)> {
     let report = Report::new("");
     let empty = || Table::empty(&report);
-    let service = ServiceDraft::read(empty(), &NamedChecks::new());
+    let service = ServiceDraft::read(empty(), &NamedChecks::default());
     let persistence = empty();
     super::persistence::read_keys(&persistence);
     let health = empty();
-    read_health(&health, None, &NamedChecks::new());
+    read_health(&health, None, &NamedChecks::default());
     let mut keys = dotted("", service.at.known());
     keys.extend(dotted("persistence.", persistence.known()));
     keys.extend(dotted("health.", health.known()));

@@ -100,13 +100,14 @@ pub(super) fn read_layer4(at: &Table<'_>) -> Option<Layer4Settings> {
 fn tunnel_source(at: &Table<'_>, key: &'static str, v4: bool) -> Option<Option<std::net::IpAddr>> {
     let read = bare_address(at, key).and_then(|address| {
         let family = if v4 { "IPv4" } else { "IPv6" };
-        let fault = match address_fault(address).or(address.is_loopback().then_some("a loopback address")) {
-            _ if address.is_ipv4() != v4 => {
-                format!("{address} is of the other family: write an {family} address")
-            }
-            Some(fault) => format!("{address} is {fault}: write an address of the appliance"),
-            None => return Read::Is(address),
-        };
+        let fault =
+            match address_fault(address).or_else(|| address.is_loopback().then_some("a loopback address")) {
+                _ if address.is_ipv4() != v4 => {
+                    format!("{address} is of the other family: write an {family} address")
+                }
+                Some(fault) => format!("{address} is {fault}: write an address of the appliance"),
+                None => return Read::Is(address),
+            };
         at.error(key, fault);
         Read::Wrong
     });

@@ -15,7 +15,7 @@ fn score(a: &str, b: &str) -> f64 {
 }
 
 /// "did you mean `x`?", or a list of everything that is legal.
-pub(crate) fn did_you_mean<'a>(written: &str, legal: &[&'a str]) -> String {
+pub(crate) fn did_you_mean(written: &str, legal: &[&str]) -> String {
     match closest(written, legal.iter().copied()) {
         Some(word) => format!("did you mean `{word}`?"),
         None => format!("write {}", or_list(legal)),

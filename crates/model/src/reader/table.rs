@@ -217,7 +217,8 @@ impl<'d> Table<'d> {
     pub(crate) fn duration(&self, key: &'static str, limits: RangeInclusive<Duration>) -> Read<Duration> {
         let Some(item) = self.item(key, Kind::Text) else { return Read::Absent };
         let Some(text) = item.as_str() else {
-            let example = item.as_integer().map_or("\"4s\"".to_owned(), |number| format!("\"{number}s\""));
+            let example =
+                item.as_integer().map_or_else(|| "\"4s\"".to_owned(), |number| format!("\"{number}s\""));
             return self.wrong(key, wrong_type(key, "a duration in quotes", item, &example));
         };
         match parse_duration(text) {

@@ -85,9 +85,8 @@ fn undo(vip: IpAddr) -> Vec<String> {
 }
 
 pub(super) fn tun(service: &Service, base: Instructions) -> Instructions {
-    let same_network = service.as_layer4().is_some_and(|layer4| !layer4.protocol.has_udp());
-    let proxy =
-        if same_network { ", or layer = 7, which reaches any server with no change on it" } else { "" };
+    let tcp_only = service.as_layer4().is_some_and(|layer4| !layer4.protocol.has_udp());
+    let proxy = if tcp_only { ", or layer = 7, which reaches any server with no change on it" } else { "" };
     Instructions {
         summary: format!(
             "Not possible: Windows has nothing that unwraps these tunnels and answers for {} itself.",

@@ -22,7 +22,7 @@ pub(super) fn verify(draft: &ClusterDraft<'_>) {
                 let whose = other
                     .name
                     .as_ref()
-                    .map_or(format!("service[{vip}]"), |name| format!("the service `{name}`"));
+                    .map_or_else(|| format!("service[{vip}]"), |name| format!("the service `{name}`"));
                 let text = format!("{ip} is the virtual address of {whose}: write the server's own address");
                 server.at.error("address", text);
             }

@@ -42,8 +42,10 @@ fn overlap(a: &ServiceDraft<'_>, b: &ServiceDraft<'_>) -> Option<u16> {
 fn refuse(services: &[ServiceDraft<'_>], first: usize, index: usize) {
     let (earlier, service) = (&services[first], &services[index]);
     let (Some(port), Some(address)) = (overlap(earlier, service), service.address) else { return };
-    let whose =
-        earlier.name.as_ref().map_or(format!("service[{first}]"), |name| format!("the service `{name}`"));
+    let whose = earlier
+        .name
+        .as_ref()
+        .map_or_else(|| format!("service[{first}]"), |name| format!("the service `{name}`"));
     let text = format!(
         "{address} port {port} belongs to {whose} already: change the ports, the address or the protocol of one of them"
     );

@@ -114,9 +114,9 @@ fn places(service: &ServiceDraft<'_>) {
         };
         let port =
             if service.layer4().is_some_and(|layer4| layer4.mode != Some(Mode4::Nat)) { None } else { port };
-        let port = port.or(service.ports.as_ref().and_then(crate::PortSet::only));
+        let port = port.or_else(|| service.ports.as_ref().and_then(crate::PortSet::only));
         if let Some(first) = seen.insert((address.clone(), port), name.clone()) {
-            let place = port.map_or(address.to_string(), |port| format!("{address} port {port}"));
+            let place = port.map_or_else(|| address.to_string(), |port| format!("{address} port {port}"));
             let text = format!(
                 "{place} is the server `{first}` already, and one server can't be two: remove one of them or correct its address"
             );
