@@ -21,9 +21,18 @@ pub(super) fn tun(service: &Service, encapsulation: Encapsulation, base: Instruc
     for outer in outers(service) {
         unwrap(service, encapsulation, &outer, &mut instructions);
     }
+    instructions.steps.push(Step::say(
+        "Keep it for the next start: put these commands into a oneshot unit of systemd that runs after the network is up.",
+    ));
     instructions.verify.push(listening(service, Os::Linux, true));
     instructions.undo.push(speak_again(vip));
     instructions.notes.push(size_note(service, encapsulation));
+    if vip.is_ipv4() {
+        instructions.notes.push(
+            "Note `sysctl net.ipv4.conf.all.rp_filter` before you begin: taking it back means that value."
+                .to_owned(),
+        );
+    }
     instructions.notes.push(
         "The network between must let these packets through, and the server's network must let answers out whose source \
          is the virtual address."
