@@ -1,0 +1,230 @@
+//! Floating addresses: one for each virtual address and those added by hand; on the right interface, announced, and
+//! taken away when they are no longer wanted. What was added is written down in the run folder, so that a keeld that
+//! starts anew knows which addresses are the node's own and which came from it.
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::IpAddr,
+    path::PathBuf,
+    time::Instant,
+};
+
+use ipnet::IpNet;
+use keel_model::{Cluster, Mode4, Service};
+use keel_net::{
+    AddressOptions, InterfaceAddress, Link, NetError,
+    announce::{Announcer, Schedule},
+    nft::AutoNat,
+    sysctl,
+};
+use tracing::{info, warn};
+
+use crate::node::Node;
+
+/// An address we hold.
+#[derive(Debug)]
+struct Held {
+    net: IpNet,
+    interface: String,
+    schedule: Schedule,
+    announcer: Option<Announcer>,
+}
+
+/// All addresses that float.
+#[derive(Debug)]
+pub(crate) struct Floating {
+    record: PathBuf,
+    /// Added by an earlier process and not looked at yet.
+    recorded: BTreeSet<IpNet>,
+    held: BTreeMap<IpAddr, Held>,
+    autonat: AutoNat,
+}
+
+impl Floating {
+    /// Starts with what an earlier process wrote down.
+    pub(crate) fn open(record: PathBuf) -> Self {
+        let recorded =
+            fs::read(&record).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        Self { record, recorded, held: BTreeMap::new(), autonat: AutoNat::default() }
+    }
+
+    /// Every address that isn't the node's own.
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        self.recorded.iter().map(IpNet::addr).chain(self.held.keys().copied()).collect()
+    }
+
+    /// The interface an address is on.
+    pub(crate) fn interface_of(&self, address: IpAddr) -> Option<&str> {
+        self.held.get(&address).map(|held| held.interface.as_str())
+    }
+
+    fn write_down(&self) {
+        let nets: BTreeSet<IpNet> =
+            self.held.values().map(|h| h.net).chain(self.recorded.iter().copied()).collect();
+        let written =
+            serde_json::to_vec(&nets).map_err(std::io::Error::from).and_then(|b| fs::write(&self.record, b));
+        if let Err(error) = written {
+            warn!(path = %self.record.display(), "writing down the floating addresses: {error}");
+        }
+    }
+
+    /// Sends the announcements that are due.
+    pub(crate) fn announce(&mut self, now: Instant) {
+        for (address, held) in &mut self.held {
+            if held.schedule.due(now)
+                && let Some(announcer) = &held.announcer
+                && let Err(error) = announcer.announce(*address)
+            {
+                tracing::debug!(%address, "{error}");
+            }
+        }
+    }
+}
+
+/// An address somebody wants, with the interface if it was said.
+struct Wanted {
+    net: IpNet,
+    interface: Option<String>,
+}
+
+fn wanted(cluster: &Cluster) -> BTreeMap<IpAddr, Wanted> {
+    let mut wanted = BTreeMap::new();
+    for service in cluster.services.iter().filter(|s| s.enabled) {
+        wanted.insert(service.address, Wanted { net: IpNet::from(service.address), interface: None });
+    }
+    for floating in &cluster.floating_ips {
+        let interface = floating.interface.clone();
+        wanted.insert(floating.address.addr(), Wanted { net: floating.address, interface });
+    }
+    wanted
+}
+
+fn uses_nat(service: &Service) -> bool {
+    service.enabled && service.as_layer4().is_some_and(|l4| l4.mode == Mode4::Nat)
+}
+
+impl Node {
+    /// Makes the floating addresses what the configuration wants.
+    pub(crate) async fn apply_addresses(&mut self) {
+        let wanted = wanted(&self.cluster);
+        let present = match self.netlink.addresses().await {
+            Ok(present) => present,
+            Err(error) => return self.fail("floating addresses", &error),
+        };
+        self.take_away(&wanted, &present).await;
+        for (address, wanted) in wanted {
+            let subject = format!("address {address}");
+            match self.hold(address, wanted, &present).await {
+                Ok(()) => self.succeed(&subject),
+                Err(error) => self.fail(&subject, &error),
+            }
+        }
+        self.floating.write_down();
+        self.apply_forwarding().await;
+    }
+
+    async fn take_away(&mut self, wanted: &BTreeMap<IpAddr, Wanted>, present: &[InterfaceAddress]) {
+        let ours: Vec<IpNet> = self
+            .floating
+            .held
+            .values()
+            .map(|h| h.net)
+            .chain(self.floating.recorded.iter().copied())
+            .collect();
+        for net in ours.into_iter().filter(|net| wanted.get(&net.addr()).is_none_or(|w| w.net != *net)) {
+            for there in present.iter().filter(|a| a.address == net) {
+                if let Some(link) = self.links.get(&there.interface)
+                    && let Err(error) = self.netlink.remove_address(link, net).await
+                {
+                    warn!(address = %net, "{error}");
+                }
+            }
+            info!(address = %net.addr(), "floating address removed");
+            self.floating.held.remove(&net.addr());
+            self.floating.recorded.remove(&net);
+        }
+    }
+
+    async fn hold(
+        &mut self,
+        address: IpAddr,
+        wanted: Wanted,
+        present: &[InterfaceAddress],
+    ) -> Result<(), NetError> {
+        let there = present.iter().find(|a| a.address.addr() == address);
+        let (link, connected) = self.place(address, &wanted, there).await?;
+        if there.is_none() {
+            let options = AddressOptions { no_prefix_route: connected, no_dad: true };
+            self.netlink.add_address(&link, wanted.net, options).await?;
+            info!(%address, interface = link.name, "floating address added");
+        }
+        self.floating.recorded.remove(&wanted.net);
+        let moved = self.floating.held.get(&address).is_none_or(|held| held.interface != link.name);
+        if moved {
+            let announcer = if link.loopback { None } else { Announcer::open(&link, address).ok() };
+            let held = Held {
+                net: wanted.net,
+                interface: link.name.clone(),
+                schedule: Schedule::start(Instant::now()),
+                announcer,
+            };
+            self.floating.held.insert(address, held);
+        }
+        Ok(())
+    }
+
+    /// The interface for an address, and whether it has an address of that network already. An address that no
+    /// interface's network holds goes on the loopback: it is reached by a route that points here.
+    async fn place(
+        &self,
+        address: IpAddr,
+        wanted: &Wanted,
+        there: Option<&InterfaceAddress>,
+    ) -> Result<(Link, bool), NetError> {
+        if let Some(link) = there.and_then(|a| self.links.get(&a.interface)) {
+            return Ok((link.clone(), true));
+        }
+        let connected = self.netlink.interface_for(address).await;
+        if let Some(name) = &wanted.interface {
+            let link = self.netlink.link(name).await?;
+            let same = connected.is_ok_and(|found| found.index == link.index);
+            return Ok((link, same));
+        }
+        match (connected, self.links.values().find(|l| l.loopback)) {
+            (Ok(link), _) => Ok((link, true)),
+            (Err(NetError::NoInterfaceFor { .. }), Some(loopback)) => Ok((loopback.clone(), true)),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Forwarding by the kernel, needed where it carries what the packet path doesn't: the servers' own traffic.
+    async fn apply_forwarding(&mut self) {
+        let nat = self.cluster.services.iter().any(uses_nat);
+        if nat || !self.cluster.layer4.autonat.is_empty() {
+            for family in [sysctl::Family::V4, sysctl::Family::V6] {
+                match sysctl::enable_forwarding(family) {
+                    Ok(()) => self.succeed("forwarding"),
+                    Err(error) => self.fail("forwarding", &error),
+                }
+            }
+            for name in self.attachments.keys() {
+                // One-arm NAT would otherwise tell clients and servers to talk past us.
+                let _ = sysctl::stop_redirects(name);
+            }
+        }
+        let autonat = AutoNat {
+            interfaces: self.cluster.layer4.autonat.clone(),
+            virtual_ips: self.cluster.services.iter().map(|s| s.address).collect(),
+        };
+        if autonat == self.floating.autonat {
+            return;
+        }
+        match autonat.apply().await {
+            Ok(()) => {
+                self.floating.autonat = autonat;
+                self.succeed("autonat");
+            }
+            Err(error) => self.fail("autonat", &error),
+        }
+    }
+}

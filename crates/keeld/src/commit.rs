@@ -1,0 +1,175 @@
+//! Changing the configuration: check, write down, put in force. Nothing is half applied: a text with an error, or one
+//! that the packet path has no room for, changes nothing.
+use std::net::IpAddr;
+
+use keel_api::{ApiError, Caller, Committed, Intent, PendingConfirm};
+use keel_model::{Cluster, Problem};
+use keel_store::{Commit, StoreError};
+use tracing::{info, warn};
+
+use crate::{
+    clock,
+    interfaces::chain,
+    node::{Node, check},
+};
+
+impl Node {
+    /// Checks a text against this node.
+    pub(crate) async fn check(&self, text: &str) -> (Option<Cluster>, Vec<Problem>) {
+        let own: Vec<IpAddr> = self.own_addresses().await;
+        check(text, &self.config, &own)
+    }
+
+    /// Puts a text in force as a new revision.
+    pub(crate) async fn commit(
+        &mut self,
+        text: &str,
+        caller: &Caller,
+        intent: &Intent,
+    ) -> Result<Committed, ApiError> {
+        let (cluster, problems) = self.check(text).await;
+        let Some(cluster) = cluster else { return Err(ApiError::refused(problems)) };
+        self.has_room(&cluster)?;
+        let now = clock::now();
+        let confirm_by = match intent.confirm.map(|after| now.checked_add(after)) {
+            None => None,
+            Some(Ok(deadline)) => Some(deadline),
+            Some(Err(_)) => return Err(ApiError::bad_request("the time to confirm is too long")),
+        };
+        let via = caller.via.to_string();
+        let commit = Commit {
+            text,
+            expected: intent.expected,
+            who: &caller.user,
+            via: &via,
+            why: &intent.why,
+            now,
+            confirm_by,
+        };
+        let done = self.store.commit(&commit).map_err(refused)?;
+        self.in_force(cluster, &done).await;
+        Ok(self.committed(done, problems))
+    }
+
+    /// Goes back to an earlier revision.
+    pub(crate) async fn roll_back(
+        &mut self,
+        number: u64,
+        caller: &Caller,
+        intent: &Intent,
+    ) -> Result<Committed, ApiError> {
+        let text = self.store.text_of(number).map_err(refused)?;
+        let (cluster, problems) = self.check(&text).await;
+        let Some(cluster) = cluster else { return Err(ApiError::refused(problems)) };
+        self.has_room(&cluster)?;
+        let via = caller.via.to_string();
+        let commit = Commit {
+            text: "",
+            expected: intent.expected,
+            who: &caller.user,
+            via: &via,
+            why: &intent.why,
+            now: clock::now(),
+            confirm_by: None,
+        };
+        let done = self.store.rollback(number, &commit).map_err(refused)?;
+        self.in_force(cluster, &done).await;
+        Ok(self.committed(done, problems))
+    }
+
+    /// Rolls back a commit that wasn't confirmed in time, and takes up an edit made on disk.
+    pub(crate) async fn follow_the_store(&mut self) {
+        match self.store.expire(clock::now()) {
+            Ok(None) => {}
+            Ok(Some(done)) => {
+                warn!(revision = done.revision, "not confirmed in time: the former configuration is back");
+                let (cluster, _) = self.check(&self.store.running_text().to_owned()).await;
+                if let Some(cluster) = cluster {
+                    self.in_force(cluster, &done).await;
+                }
+            }
+            Err(error) => self.fail("configuration", &error),
+        }
+    }
+
+    fn has_room(&self, cluster: &Cluster) -> Result<(), ApiError> {
+        let desired = keel_dataplane::compile(cluster, &self.names, |_, _| keel_pool::Verdict::Up);
+        match keel_dataplane::plan(self.dataplane.shadow(), &desired) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(ApiError::conflict(chain(&error))),
+        }
+    }
+
+    async fn in_force(&mut self, cluster: Cluster, done: &keel_store::Committed) {
+        if done.revision != done.previous {
+            info!(revision = done.revision, changes = done.changes.len(), "configuration in force");
+        }
+        self.cluster = cluster;
+        crate::daemon::resolve_new_names(self).await;
+        self.apply_all().await;
+    }
+
+    /// Makes packet path, addresses and next hops what the configuration says.
+    pub(crate) async fn apply_all(&mut self) {
+        match self.apply_services() {
+            Ok(_) => self.succeed("packet path"),
+            Err(error) => self.fail("packet path", &error),
+        }
+        self.resolve_hops(false).await;
+        self.apply_addresses().await;
+    }
+
+    fn committed(&self, done: keel_store::Committed, problems: Vec<Problem>) -> Committed {
+        let mut warnings = problems;
+        warnings.extend(done.warning.map(|text| Problem::warning("", text)));
+        warnings.extend(
+            self.failures.iter().map(|(subject, text)| Problem::warning(subject.clone(), text.clone())),
+        );
+        Committed {
+            revision: done.revision,
+            previous: done.previous,
+            changes: done.changes,
+            warnings,
+            pending_confirm: done.pending.as_ref().map(pending),
+        }
+    }
+
+    /// The commit that waits to be confirmed.
+    pub(crate) fn pending(&self) -> Option<PendingConfirm> {
+        self.store.pending().map(pending)
+    }
+}
+
+fn pending(pending: &keel_store::Pending) -> PendingConfirm {
+    let left = pending.deadline.duration_since(clock::now()).as_secs();
+    PendingConfirm {
+        revision: pending.revision,
+        falls_back_to: pending.falls_back_to,
+        deadline: pending.deadline,
+        seconds_left: u64::try_from(left).unwrap_or(0),
+        user: pending.who.clone(),
+    }
+}
+
+/// A store's refusal for the API.
+pub(crate) fn refused(error: StoreError) -> ApiError {
+    match error {
+        StoreError::Conflict { expected, current, diff } => ApiError::revision_mismatch(expected, current, diff_of(*diff)),
+        StoreError::EditedOnDisk { .. } => ApiError::conflict(
+            "cluster.toml was edited on disk and is not in force yet, so a change now would overwrite that edit",
+        )
+        .with_remedy(
+            "`keel config diff` shows it; `keel apply /etc/evenkeel/cluster.toml` puts it in force, \
+             and restarting keeld does the same",
+        ),
+        StoreError::NoSuchRevision { number, oldest, newest } => ApiError::not_found("revision", &number.to_string(), [])
+            .with_remedy(format!("revisions {oldest} to {newest} are kept; see `keel config history`")),
+        StoreError::NothingPending => ApiError::conflict("no commit waits to be confirmed"),
+        error => ApiError::internal(&error),
+    }
+}
+
+/// The store's difference for the API.
+pub(crate) fn diff_of(diff: keel_store::Diff) -> keel_api::Diff {
+    keel_api::Diff { from: diff.from, to: diff.to, changes: diff.changes, unified: diff.unified }
+}

@@ -1,0 +1,358 @@
+//! The daemon's life: start on whatever an earlier one left behind, follow the kernel and the clock, stop without taking
+//! anything away.
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use keel_dataplane::{Adoption, Dataplane, Options, Sizes};
+use keel_model::{Cluster, Node as NodeConfig, Problem, load_node};
+use keel_net::{Event, Netlink, Watch, require};
+use keel_store::Store;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Mutex,
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    addresses::Floating,
+    args::Args,
+    clock,
+    control::App,
+    names,
+    node::{Node, check},
+    rates::Sampler,
+};
+
+/// How often counters are read.
+const SAMPLE: Duration = Duration::from_secs(1);
+/// How often wanted next hops and due announcements are looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// How often host names are looked up again.
+const NAMES: Duration = Duration::from_secs(30);
+/// How often every next hop is resolved anew, whatever events said.
+const RESOLVE: Duration = Duration::from_secs(30);
+
+pub(crate) type Shared = Arc<Mutex<Node>>;
+
+/// Runs until told to stop.
+pub(crate) async fn run(args: Args) -> Result<()> {
+    for folder in [&args.config_dir, &args.state_dir, &args.run_dir] {
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    }
+    check_kernel(&args)?;
+    let listener =
+        keel_api::bind(&keel_api::socket_path(&args.run_dir)).context("opening the control socket")?;
+    let watch = Netlink::watch().context("following the kernel's network tables")?;
+    let node = start(&args).await?;
+    let node: Shared = Arc::new(Mutex::new(node));
+    let pid = args.run_dir.join("keeld.pid");
+    fs::write(&pid, format!("{}\n", std::process::id()))
+        .with_context(|| format!("writing {}", pid.display()))?;
+
+    tokio::spawn(follow(node.clone(), watch));
+    tokio::spawn(tick(node.clone()));
+    tokio::spawn(sample(node.clone()));
+    tokio::spawn(look_up_names(node.clone()));
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let shutdown = async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    };
+    info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    keel_api::serve(listener, Arc::new(App::new(node)), shutdown)
+        .await
+        .context("serving the control socket")?;
+    info!("stopped; packets are forwarded on (`keeld --detach` ends that)");
+    remove(&pid);
+    remove(&keel_api::socket_path(&args.run_dir));
+    Ok(())
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        warn!(path = %path.display(), "{error}");
+    }
+}
+
+fn check_kernel(args: &Args) -> Result<()> {
+    require::kernel(6, 1, "the packet program")?;
+    require::capability(
+        require::Capability::NetAdmin,
+        "addresses, neighbours and attaching the packet program",
+    )?;
+    require::capability(require::Capability::Bpf, "loading the packet program")?;
+    let parent = args.bpf_dir.parent().unwrap_or(&args.bpf_dir);
+    require::bpf_filesystem(if args.bpf_dir.exists() { &args.bpf_dir } else { parent })?;
+    Ok(())
+}
+
+async fn start(args: &Args) -> Result<Node> {
+    let (mut store, repairs) = Store::open_at(&args.config_dir, &args.state_dir, clock::now())
+        .context("opening the configuration's revisions")?;
+    for repair in repairs {
+        warn!("{repair}");
+    }
+    let config = read_node(&store)?;
+    let netlink = Netlink::connect().context("reaching the kernel's network tables")?;
+    let floating = Floating::open(args.run_dir.join("addresses.json"));
+    let cluster = read_cluster(&mut store, &config, &netlink, &floating).await?;
+    let options = Options { bpf_dir: args.bpf_dir.clone(), sizes: sizes(&cluster) };
+    let (dataplane, adoption) = Dataplane::open(&options).context("starting the packet path")?;
+    match adoption {
+        Adoption::Fresh => info!("packet path loaded"),
+        Adoption::Adopted => info!("packet path taken over with its connections"),
+    }
+    let mut node = Node {
+        store,
+        cluster,
+        config,
+        dataplane,
+        netlink,
+        links: BTreeMap::new(),
+        attachments: BTreeMap::new(),
+        names: HashMap::new(),
+        name_failures: BTreeMap::new(),
+        floating,
+        hops: HashMap::new(),
+        sampler: Sampler::default(),
+        stuck: HashMap::new(),
+        last_sweep: keel_dataplane::Swept::default(),
+        failures: BTreeMap::new(),
+        started: Instant::now(),
+    };
+    node.set_up_interfaces().await;
+    // Names first: a server whose name isn't known yet would lose its connections.
+    resolve_new_names(&mut node).await;
+    node.apply_services().context("filling the packet path's maps")?;
+    node.resolve_hops(true).await;
+    node.attach_interfaces();
+    node.apply_addresses().await;
+    node.dataplane.set_active(true).context("switching the packet path on")?;
+    Ok(node)
+}
+
+fn sizes(cluster: &Cluster) -> Sizes {
+    let settings = &cluster.layer4;
+    Sizes {
+        connections: settings.connections,
+        half_open: settings.half_open,
+        persistence: settings.persistence_entries,
+        fragments: settings.fragments,
+    }
+}
+
+fn read_node(store: &Store) -> Result<NodeConfig> {
+    let text = store.node_text()?;
+    let (node, problems) = load_node(&text);
+    report("node.toml", &problems);
+    node.with_context(|| refusal("node.toml", &problems))
+}
+
+/// The running configuration, with an edit made on disk since the last revision if it is in order.
+async fn read_cluster(
+    store: &mut Store,
+    config: &NodeConfig,
+    netlink: &Netlink,
+    floating: &Floating,
+) -> Result<Cluster> {
+    let ours = floating.addresses();
+    let present = netlink.addresses().await.unwrap_or_default();
+    let own: Vec<_> = present.iter().map(|a| a.address.addr()).filter(|a| !ours.contains(a)).collect();
+    if let Some(edited) = store.edited_on_disk()? {
+        let (cluster, problems) = check(&edited, config, &own);
+        report("cluster.toml", &problems);
+        match cluster {
+            Some(cluster) => {
+                store.adopt("root", "disk", clock::now())?;
+                info!(
+                    revision = store.current().number,
+                    "cluster.toml was edited on disk; the edit is in force"
+                );
+                return Ok(cluster);
+            }
+            None => error!(
+                "{}; the last good revision, {}, stays in force",
+                refusal("cluster.toml", &problems),
+                store.current().number
+            ),
+        }
+    }
+    let (cluster, problems) = check(store.running_text(), config, &own);
+    report("cluster.toml", &problems);
+    match cluster {
+        Some(cluster) => Ok(cluster),
+        None => bail!("{}", refusal("cluster.toml", &problems)),
+    }
+}
+
+fn report(file: &str, problems: &[Problem]) {
+    for problem in problems {
+        let line = problem.line.map_or_else(String::new, |line| format!(" line {line}"));
+        if problem.is_error() {
+            error!("{file}{line}: {}: {}", problem.path, problem.text);
+        } else {
+            warn!("{file}{line}: {}: {}", problem.path, problem.text);
+        }
+    }
+}
+
+fn refusal(file: &str, problems: &[Problem]) -> String {
+    let errors = problems.iter().filter(|p| p.is_error()).count();
+    format!(
+        "{file} has {errors} error(s), listed above; `keel config validate FILE` checks it without a daemon"
+    )
+}
+
+/// Follows the kernel's tables.
+async fn follow(node: Shared, mut watch: Watch) {
+    while let Some(event) = watch.next_event().await {
+        let mut node = node.lock().await;
+        match event {
+            Event::Neighbour(neighbour) => node.neighbour_changed(neighbour.address).await,
+            Event::NeighbourGone { address, .. } => node.neighbour_changed(address).await,
+            Event::Link(_) | Event::LinkGone(_) | Event::Lost => {
+                node.read_links().await;
+                node.attach_interfaces();
+                node.resolve_hops(true).await;
+                node.apply_addresses().await;
+            }
+            Event::Route(_) | Event::RouteGone(_) | Event::Address(_) | Event::AddressGone(_) => {
+                node.resolve_hops(true).await;
+            }
+            _ => {}
+        }
+    }
+    error!("the kernel's events ended; neighbours are looked at every {} s from now on", RESOLVE.as_secs());
+}
+
+/// What must not wait: next hops packets were dropped for, announcements.
+async fn tick(node: Shared) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let mut node = node.lock().await;
+        node.floating.announce(Instant::now());
+        if !node.dataplane.wanted_paths().is_empty() {
+            node.resolve_hops(false).await;
+        }
+    }
+}
+
+/// Counters, housekeeping, roll-backs.
+async fn sample(node: Shared) {
+    let mut ticks = interval(SAMPLE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut resolved = Instant::now();
+    let mut swept = Instant::now();
+    loop {
+        ticks.tick().await;
+        let mut node = node.lock().await;
+        node.follow_the_store().await;
+        node.take_readings();
+        // The larger the tables, the longer a walk: every second for a few connections, every five for very many.
+        let entries = node.last_sweep.found.established + node.last_sweep.found.half_open;
+        if swept.elapsed() >= Duration::from_secs(if entries < 100_000 { 1 } else { 5 }) {
+            node.sweep();
+            swept = Instant::now();
+        }
+        let all = resolved.elapsed() >= RESOLVE;
+        if all {
+            resolved = Instant::now();
+        }
+        node.resolve_hops(all).await;
+    }
+}
+
+impl Node {
+    fn take_readings(&mut self) {
+        let now = Instant::now();
+        let ids: Vec<_> = self.dataplane.shadow().servers.keys().copied().collect();
+        for id in ids {
+            if let Ok(counters) = self.dataplane.server_counters(id) {
+                self.sampler.server(id, counters, now);
+            }
+        }
+        for (reason, packets) in self.dataplane.drops().unwrap_or_default() {
+            self.sampler.drop_reason(reason.name(), packets, now);
+        }
+    }
+
+    fn sweep(&mut self) {
+        match self.dataplane.sweep(clock::monotonic_ns()) {
+            Ok(swept) => {
+                for id in &swept.released {
+                    self.sampler.forget(*id);
+                }
+                self.stuck.clone_from(&swept.stuck);
+                self.last_sweep = swept;
+                self.succeed("housekeeping");
+            }
+            Err(error) => self.fail("housekeeping", &error),
+        }
+    }
+}
+
+/// Looks host names up, again and again.
+async fn look_up_names(node: Shared) {
+    let mut ticks = interval(NAMES);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let wanted = names::wanted(&node.lock().await.cluster);
+        let mut answers = Vec::new();
+        for (name, v6) in wanted {
+            let answer = names::look_up(&name, v6).await;
+            answers.push((name, answer));
+        }
+        let mut node = node.lock().await;
+        if node.take_names(answers) {
+            node.apply_all().await;
+        }
+    }
+}
+
+/// Looks up the host names that have no answer yet.
+pub(crate) async fn resolve_new_names(node: &mut Node) {
+    let mut answers = Vec::new();
+    for (name, v6) in names::wanted(&node.cluster) {
+        if node.names.contains_key(&name) {
+            continue;
+        }
+        let answer = names::look_up(&name, v6).await;
+        answers.push((name, answer));
+    }
+    node.take_names(answers);
+}
+
+impl Node {
+    /// Takes answers of the name servers; a failure keeps the last answer. True if an address changed.
+    fn take_names(&mut self, answers: Vec<(String, Result<std::net::IpAddr, String>)>) -> bool {
+        let mut changed = false;
+        for (name, answer) in answers {
+            match answer {
+                Ok(address) => {
+                    self.name_failures.remove(&name);
+                    if self.names.insert(name.clone(), address) != Some(address) {
+                        info!(name, %address, "server name resolved");
+                        changed = true;
+                    }
+                }
+                Err(why) => {
+                    if self.name_failures.get(&name) != Some(&why) {
+                        warn!(name, "looking the server's name up: {why}");
+                        self.name_failures.insert(name, why);
+                    }
+                }
+            }
+        }
+        changed
+    }
+}

@@ -1,0 +1,43 @@
+//! `keeld --detach`: every trace gone.
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
+use keel_dataplane::Dataplane;
+use keel_net::{Netlink, nft};
+use tracing::{info, warn};
+
+use crate::args::Args;
+
+/// Takes away what this node's keeld has put into the kernel.
+pub(crate) async fn detach(args: &Args) -> Result<()> {
+    let socket = keel_api::socket_path(&args.run_dir);
+    if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
+        bail!(
+            "keeld is running and would put everything back: stop it first (`systemctl stop keeld`, or `kill $(cat {})`)",
+            args.run_dir.join("keeld.pid").display()
+        );
+    }
+    let found = Dataplane::detach_all(&args.bpf_dir).context("removing the packet program")?;
+    info!("{}", if found { "packet program and maps removed" } else { "there was no packet program" });
+    remove_addresses(args).await?;
+    if let Err(error) = nft::remove().await {
+        warn!("{error}");
+    }
+    Ok(())
+}
+
+async fn remove_addresses(args: &Args) -> Result<()> {
+    let record = args.run_dir.join("addresses.json");
+    let Ok(bytes) = fs::read(&record) else { return Ok(()) };
+    let nets: Vec<IpNet> = serde_json::from_slice(&bytes).unwrap_or_default();
+    let netlink = Netlink::connect().context("reaching the kernel's network tables")?;
+    let present = netlink.addresses().await?;
+    for address in present.iter().filter(|a| nets.contains(&a.address)) {
+        let link = netlink.link_by_index(address.interface).await?;
+        netlink.remove_address(&link, address.address).await?;
+        info!(address = %address.address, "floating address removed");
+    }
+    netlink.remove_all_ours().await?;
+    fs::remove_file(&record).with_context(|| format!("removing {}", record.display()))
+}

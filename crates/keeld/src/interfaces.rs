@@ -1,0 +1,183 @@
+//! Interfaces: what `node.toml` wants of them, and the packet program on them.
+use std::{collections::BTreeMap, net::IpAddr};
+
+use keel_dataplane::AttachMode;
+use keel_model::{Interface, XdpChoice};
+use keel_net::{AddressOptions, Link, ethtool};
+use tracing::{info, warn};
+
+use crate::node::{Attachment, Node};
+
+impl Node {
+    /// Reads the links anew.
+    pub(crate) async fn read_links(&mut self) {
+        match self.netlink.links().await {
+            Ok(links) => self.links = links.into_iter().map(|link| (link.index, link)).collect(),
+            Err(error) => self.fail("interfaces", &error),
+        }
+    }
+
+    /// The link of this name.
+    pub(crate) fn link(&self, name: &str) -> Option<&Link> {
+        self.links.values().find(|link| link.name == name)
+    }
+
+    /// Brings the interfaces of `node.toml` up with their addresses, without taking anything away that is there.
+    pub(crate) async fn set_up_interfaces(&mut self) {
+        for interface in self.config.interfaces.clone() {
+            let subject = format!("interface {}", interface.name);
+            match self.set_up(&interface).await {
+                Ok(()) => self.succeed(&subject),
+                Err(error) => self.fail(&subject, &*error),
+            }
+        }
+        self.read_links().await;
+    }
+
+    async fn set_up(
+        &mut self,
+        interface: &Interface,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        if let Some(vlan) = &interface.vlan
+            && self.link(&interface.name).is_none()
+        {
+            let parent = self.netlink.link(&vlan.parent).await?;
+            self.netlink.add_vlan(&parent, vlan.id, &interface.name).await?;
+        }
+        let link = self.netlink.link(&interface.name).await?;
+        if let Some(mtu) = interface.mtu.filter(|mtu| *mtu != link.mtu) {
+            self.netlink.set_mtu(&link, mtu).await?;
+        }
+        if interface.enabled && !link.up {
+            self.netlink.set_up(&link, true).await?;
+        }
+        let present = self.netlink.addresses().await?;
+        for address in &interface.addresses {
+            if !present.iter().any(|a| a.interface == link.index && a.address == *address) {
+                self.netlink.add_address(&link, *address, AddressOptions::default()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Addresses that belong to this node and not to a service.
+    pub(crate) async fn own_addresses(&self) -> Vec<IpAddr> {
+        let floating = self.floating.addresses();
+        let present = self.netlink.addresses().await.unwrap_or_default();
+        let configured =
+            self.config.interfaces.iter().flat_map(|i| i.addresses.iter().map(ipnet::IpNet::addr));
+        let mut own: Vec<IpAddr> =
+            present.iter().map(|a| a.address.addr()).filter(|a| !floating.contains(a)).collect();
+        own.extend(configured);
+        own
+    }
+
+    /// Puts the packet program on the interfaces that should have it.
+    pub(crate) fn attach_interfaces(&mut self) {
+        let mut attachments = BTreeMap::new();
+        let links: Vec<Link> = self.links.values().filter(|link| carries_program(link)).cloned().collect();
+        for link in links {
+            let choice = self.config.interface(&link.name).map_or(XdpChoice::Auto, |i| i.xdp);
+            attachments.insert(link.name.clone(), self.attach(&link, choice));
+        }
+        self.attachments = attachments;
+    }
+
+    fn attach(&mut self, link: &Link, choice: XdpChoice) -> Attachment {
+        let Some(mac) = link.mac else { return Attachment::Off };
+        if let Err(error) = self.dataplane.know_interface(&link.name, link.index, mac.octets()) {
+            return Attachment::Failed { why: chain(&error) };
+        }
+        let want = match choice {
+            XdpChoice::Off => {
+                return match self.dataplane.detach(link.index) {
+                    Ok(()) => Attachment::Off,
+                    Err(error) => Attachment::Failed { why: chain(&error) },
+                };
+            }
+            XdpChoice::Native => Some(AttachMode::Native),
+            XdpChoice::Generic => Some(AttachMode::Generic),
+            XdpChoice::Auto => None,
+        };
+        match self.dataplane.attach(&link.name, link.index, want) {
+            Ok(attached) => {
+                let known = matches!(self.attachments.get(&link.name), Some(Attachment::Attached { .. }));
+                if !known {
+                    let how = if attached.adopted { "taken over" } else { "attached" };
+                    info!(interface = link.name, mode = attached.mode.name(), "packet program {how}");
+                }
+                let warning = (attached.mode == AttachMode::Generic)
+                    .then(|| generic_warning(link, attached.refused_native.as_deref()));
+                if attached.mode == AttachMode::Generic {
+                    disable_aggregation(link);
+                }
+                if let Some(warning) = &warning
+                    && !known
+                {
+                    warn!(interface = link.name, "{warning}");
+                }
+                Attachment::Attached { mode: attached.mode, warning }
+            }
+            Err(error) => {
+                let why = chain(&error);
+                warn!(interface = link.name, "{why}");
+                Attachment::Failed { why }
+            }
+        }
+    }
+}
+
+/// Physical and virtual Ethernet devices carry it; what sits on top of them (VLANs) and ports of a bridge or bond don't.
+fn carries_program(link: &Link) -> bool {
+    link.mac.is_some()
+        && !link.loopback
+        && link.vlan.is_none()
+        && link.master.is_none()
+        && link.kind != "bridge"
+}
+
+fn generic_warning(link: &Link, refused: Option<&str>) -> String {
+    let driver = ethtool::driver(&link.name).unwrap_or_else(|_| "its driver".to_owned());
+    let why = refused.map_or_else(String::new, |why| format!(" ({driver} refused native: {why})"));
+    format!(
+        "the packet program runs in generic mode{why}: every packet is forwarded, at several times the cost; a card \
+         whose driver supports XDP, or xdp = \"native\" to insist, changes that"
+    )
+}
+
+/// In generic mode the program would see packets that the stack has glued together, larger than any link carries.
+fn disable_aggregation(link: &Link) {
+    if let Err(error) = ethtool::switch(&link.name, ethtool::Offload::Gro, false) {
+        tracing::debug!(interface = link.name, "{error}");
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+impl Node {
+    /// Remembers, and says once, that something the configuration wants isn't so.
+    pub(crate) fn fail(&mut self, subject: &str, error: &(dyn std::error::Error + 'static)) {
+        let text = chain(error);
+        if self.failures.get(subject) != Some(&text) {
+            warn!(subject, "{text}");
+            self.failures.insert(subject.to_owned(), text);
+        }
+    }
+
+    /// Forgets an earlier failure.
+    pub(crate) fn succeed(&mut self, subject: &str) {
+        if self.failures.remove(subject).is_some() {
+            info!(subject, "works again");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The control daemon: it holds the configuration, fills the packet path's maps, keeps addresses and neighbours in
+//! order and answers on the control socket. It forwards no packet itself and may be stopped, killed and replaced while
+//! traffic runs.
+
+mod addresses;
+mod args;
+mod clock;
+mod commit;
+mod control;
+mod daemon;
+mod detach;
+mod explain;
+mod hops;
+mod interfaces;
+mod names;
+mod node;
+mod rates;
+mod view;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::Args;
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_env("KEEL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    if args.detach {
+        return runtime.block_on(detach::detach(&args));
+    }
+    runtime.block_on(daemon::run(args))
+}

@@ -1,0 +1,90 @@
+//! Everything this node knows and holds, behind one lock.
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use keel_abi::Addr;
+use keel_dataplane::{Addresses, Dataplane, Desired, ServerId, Stuck, compile};
+use keel_model::{Cluster, Node as NodeConfig, Problem, check_together, load_cluster};
+use keel_net::{Link, Netlink};
+use keel_pool::Verdict;
+use keel_store::Store;
+
+use crate::{addresses::Floating, rates::Sampler};
+
+/// The node's state.
+pub(crate) struct Node {
+    pub(crate) store: Store,
+    pub(crate) cluster: Cluster,
+    pub(crate) config: NodeConfig,
+    pub(crate) dataplane: Dataplane,
+    pub(crate) netlink: Netlink,
+    /// Our interfaces, by index.
+    pub(crate) links: BTreeMap<u32, Link>,
+    /// How the packet program sits on them.
+    pub(crate) attachments: BTreeMap<String, Attachment>,
+    /// Addresses of servers given by name, and why one is missing.
+    pub(crate) names: Addresses,
+    pub(crate) name_failures: BTreeMap<String, String>,
+    pub(crate) floating: Floating,
+    pub(crate) hops: HashMap<IpAddr, crate::hops::Hop>,
+    pub(crate) sampler: Sampler,
+    /// Handshakes that don't come to an end, from the last sweep.
+    pub(crate) stuck: HashMap<ServerId, Stuck>,
+    pub(crate) last_sweep: keel_dataplane::Swept,
+    /// What the configuration wanted and the network refused, by subject.
+    pub(crate) failures: BTreeMap<String, String>,
+    pub(crate) started: Instant,
+}
+
+/// The packet program on an interface.
+#[derive(Debug, Clone)]
+pub(crate) enum Attachment {
+    Attached { mode: keel_dataplane::AttachMode, warning: Option<String> },
+    Failed { why: String },
+    Off,
+}
+
+impl Node {
+    /// What the layer-4 services need in the maps now. Until health checks exist every server counts as up.
+    pub(crate) fn desired(&self) -> Desired {
+        compile(&self.cluster, &self.names, |_, _| Verdict::Up)
+    }
+
+    /// Puts the services in force.
+    pub(crate) fn apply_services(&mut self) -> Result<usize, keel_dataplane::DataplaneError> {
+        let desired = self.desired();
+        self.dataplane.apply(&desired)
+    }
+
+    /// Where packets to the remote addresses in use have to go.
+    pub(crate) fn remotes(&self) -> Vec<Addr> {
+        self.dataplane.shadow().paths.keys().copied().collect()
+    }
+
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// Reads a configuration and checks it against this node: all problems, and the cluster if none is an error.
+pub(crate) fn check(text: &str, node: &NodeConfig, own: &[IpAddr]) -> (Option<Cluster>, Vec<Problem>) {
+    let (cluster, mut problems) = load_cluster(text);
+    let Some(cluster) = cluster else { return (None, problems) };
+    problems.extend(check_together(&cluster, node));
+    for (i, service) in cluster.services.iter().enumerate() {
+        let path = format!("service[{i}].address");
+        if own.contains(&service.address) && !problems.iter().any(|p| p.path == path) {
+            let text = format!(
+                "{} is an address of one of this machine's own interfaces: a virtual address must be free to move, \
+                 so choose another one",
+                service.address
+            );
+            problems.push(Problem::error(path, text));
+        }
+    }
+    let refused = problems.iter().any(Problem::is_error);
+    ((!refused).then_some(cluster), problems)
+}

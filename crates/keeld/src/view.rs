@@ -1,0 +1,538 @@
+//! The node as its administrators see it.
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, SocketAddr},
+};
+
+use keel_abi::{Addr, Load, state};
+use keel_api::{
+    ApiError, Attachment as Shown, Connection, ConnectionCounts, ConnectionFilter, ConnectionFlag,
+    ConnectionPage, ConnectionState, Counters, CpuLoad, Drop, Drops, Engine, FloatingIp, MapFill, Mode,
+    Neighbour, NodeRole, Performance, Protocol, Rates, ServerState, ServerStatus, ServiceStatus, Status,
+    Totals, Versions, Warning, light_of,
+};
+use keel_dataplane::{ConnectionRow, DesiredService, ServerCounters, ServerId};
+use keel_model::{AdminState, Host, Mode4, Server, Service, ServiceKind, Severity};
+
+use crate::{
+    clock,
+    node::{Attachment, Node},
+};
+
+fn counters(counters: ServerCounters) -> Counters {
+    Counters {
+        connections: counters.connections,
+        packets_in: counters.packets_in,
+        bytes_in: counters.bytes_in,
+        packets_out: counters.packets_out,
+        bytes_out: counters.bytes_out,
+    }
+}
+
+fn add(sum: &mut Rates, more: Rates) {
+    sum.connections += more.connections;
+    sum.packets_in += more.packets_in;
+    sum.bytes_in += more.bytes_in;
+    sum.packets_out += more.packets_out;
+    sum.bytes_out += more.bytes_out;
+}
+
+fn counts(load: Load) -> ConnectionCounts {
+    let sane = |count: u64| if count > u64::from(u32::MAX) { 0 } else { count };
+    ConnectionCounts {
+        active: sane(load.active),
+        inactive: sane(load.inactive),
+        pending: sane(load.pending),
+        persistent: 0,
+    }
+}
+
+impl Node {
+    /// All services with their servers.
+    pub(crate) fn services(&self) -> Vec<ServiceStatus> {
+        let desired = self.desired();
+        let compiled: HashMap<&str, &DesiredService> =
+            desired.services.iter().map(|s| (s.name.as_str(), s)).collect();
+        let ids = self.identities();
+        self.cluster
+            .services
+            .iter()
+            .map(|s| self.service_status(s, compiled.get(s.name.as_str()).copied(), &ids))
+            .collect()
+    }
+
+    /// Server ids by service slot, address, port and mode.
+    fn identities(&self) -> HashMap<(u32, Addr, u16, u8), ServerId> {
+        let servers = self.dataplane.shadow().servers.iter();
+        let live = servers.filter(|(_, s)| s.state != state::REMOVED);
+        live.map(|(id, s)| ((s.service, s.addr, s.port_be, s.mode), *id)).collect()
+    }
+
+    fn service_status(
+        &self,
+        service: &Service,
+        compiled: Option<&DesiredService>,
+        ids: &HashMap<(u32, Addr, u16, u8), ServerId>,
+    ) -> ServiceStatus {
+        let slot = compiled.and_then(|c| c.keys.iter().find_map(|key| self.dataplane.shadow().slot_of(key)));
+        let servers: Vec<ServerStatus> = service
+            .servers
+            .iter()
+            .map(|server| {
+                let desired =
+                    compiled.and_then(|c| c.servers.iter().find(|d| d.name == *server.name.as_str()));
+                let id = slot
+                    .zip(desired)
+                    .and_then(|(slot, d)| ids.get(&(slot, d.addr, d.port_be, d.mode)).copied());
+                self.server_status(service, server, id, desired.is_some_and(|d| d.member))
+            })
+            .collect();
+        let (light, reason) = light_of(service.enabled, servers.iter().map(|s| (s.name.as_str(), s.state)));
+        let (mut sum, mut rates, mut connections) =
+            (ServerCounters::default(), Rates::default(), ConnectionCounts::default());
+        if let Some(slot) = slot {
+            sum += self.dataplane.retired_counters(slot);
+            for (id, _) in self.dataplane.shadow().servers.iter().filter(|(_, s)| s.service == slot) {
+                sum += self.dataplane.server_counters(*id).unwrap_or_default();
+                add(&mut rates, self.sampler.rates(*id));
+                let load = counts(self.dataplane.load(*id).unwrap_or_default());
+                connections.active += load.active;
+                connections.inactive += load.inactive;
+                connections.pending += load.pending;
+            }
+        }
+        let (mode, scheduler) = match &service.kind {
+            ServiceKind::Layer4(l4) => (l4.mode.to_string(), l4.scheduler.to_string()),
+            ServiceKind::Layer7(l7) => (l7.mode.to_string(), l7.scheduler.to_string()),
+        };
+        ServiceStatus {
+            name: service.name.to_string(),
+            address: service.address,
+            ports: service.ports.to_string(),
+            layer: service.layer(),
+            protocol: service.protocol().to_string(),
+            mode,
+            scheduler,
+            persistence: service
+                .persistence
+                .as_ref()
+                .map(|p| format!("{} {}", p.by.as_str(), keel_model::format_duration(p.timeout))),
+            fallback: service.fallback.map(|f| f.to_string()),
+            fallback_in_use: false,
+            enabled: service.enabled,
+            light,
+            reason,
+            connections,
+            counters: counters(sum),
+            rates,
+            servers,
+        }
+    }
+
+    fn server_status(
+        &self,
+        service: &Service,
+        server: &Server,
+        id: Option<ServerId>,
+        member: bool,
+    ) -> ServerStatus {
+        let ip = match &server.address {
+            Host::Ip(ip) => Some(*ip),
+            Host::Name(name) => self.names.get(name.as_str()).copied(),
+        };
+        let (state, reason) = self.server_state(service, server, ip);
+        let load = id.and_then(|id| self.dataplane.load(id).ok()).unwrap_or_default();
+        let counted = id.and_then(|id| self.dataplane.server_counters(id).ok()).unwrap_or_default();
+        ServerStatus {
+            name: server.name.to_string(),
+            address: server.address.to_string(),
+            ip,
+            port: server.port,
+            weight: server.weight,
+            effective_weight: if member { server.weight } else { 0 },
+            priority: server.priority,
+            min_connections: server.min_connections,
+            max_connections: server.max_connections,
+            admin: server.state,
+            state,
+            reason,
+            hint: id.and_then(|id| self.hint(service, id)),
+            neighbour: ip.and_then(|ip| self.neighbour_view(ip)),
+            connections: counts(load),
+            counters: counters(counted),
+            rates: id.map(|id| self.sampler.rates(id)).unwrap_or_default(),
+        }
+    }
+
+    fn server_state(&self, service: &Service, server: &Server, ip: Option<IpAddr>) -> (ServerState, String) {
+        match server.state {
+            AdminState::Halt => return (ServerState::Halted, "taken out by hand".to_owned()),
+            AdminState::Drain => return (ServerState::Draining, "no new connections, by hand".to_owned()),
+            AdminState::Online => {}
+        }
+        if service.as_layer4().is_none() {
+            return (ServerState::Unchecked, "the layer-7 engine is not running".to_owned());
+        }
+        let Some(ip) = ip else {
+            let why = match &server.address {
+                Host::Name(name) => self.name_failures.get(name.as_str()).cloned(),
+                Host::Ip(_) => None,
+            };
+            let why = why.unwrap_or_else(|| "not looked up yet".to_owned());
+            return (ServerState::Down, format!("its name has no address: {why}"));
+        };
+        match self.hops.get(&ip) {
+            Some(hop) if hop.mac.is_none() => {
+                (ServerState::Down, hop.why.clone().unwrap_or_else(|| "not reached yet".to_owned()))
+            }
+            _ => (ServerState::Unchecked, "not checked: the health engine is not running".to_owned()),
+        }
+    }
+
+    /// The two classic mistakes: handshakes that don't end.
+    fn hint(&self, service: &Service, id: ServerId) -> Option<String> {
+        let stuck = self.stuck.get(&id).filter(|stuck| stuck.connections > 0)?;
+        let n = stuck.connections;
+        let name = service.name.as_str();
+        match service.as_layer4()?.mode {
+            Mode4::Nat if stuck.answered < n => Some(format!(
+                "{n} connection(s) stay in SYN_RECV and its answers don't come back through here: is its default \
+                 gateway this appliance? `keel realserver {name}` says how to set it"
+            )),
+            Mode4::Nat => {
+                Some(format!("{n} client(s) got its answer and didn't go on: their way back, or a flood?"))
+            }
+            Mode4::Dr => Some(format!(
+                "{n} connection(s) stay in SYN_RECV: the ARP problem isn't solved, or it doesn't have {} on its \
+                 loopback; `keel realserver {name}` says how",
+                service.address
+            )),
+            Mode4::Tun(_) => Some(format!(
+                "{n} connection(s) stay in SYN_RECV: it doesn't unpack the tunnel, or doesn't have {}; \
+                 `keel realserver {name}` says how",
+                service.address
+            )),
+        }
+    }
+
+    fn neighbour_view(&self, ip: IpAddr) -> Option<Neighbour> {
+        let hop = self.hops.get(&ip)?;
+        Some(Neighbour {
+            interface: hop.route.as_ref().map(|r| r.interface_name.clone()),
+            next_hop: hop.route.as_ref().filter(|r| !r.on_link).map(|r| r.neighbour),
+            mac: hop.mac.map(|mac| mac.to_string()),
+        })
+    }
+
+    /// The node at a glance.
+    pub(crate) async fn status(&self) -> Status {
+        let services = self.services();
+        let mut totals = Totals::default();
+        for service in &services {
+            totals.connections.active += service.connections.active;
+            totals.connections.inactive += service.connections.inactive;
+            totals.connections.pending += service.connections.pending;
+            add(&mut totals.rates, service.rates);
+        }
+        totals.drops = keel_abi::DropReason::ALL.iter().map(|r| self.sampler.drop_rate(r.name())).sum();
+        Status {
+            hostname: self.config.hostname.clone(),
+            role: NodeRole::Single,
+            now: clock::now(),
+            uptime_seconds: self.uptime().as_secs(),
+            versions: Versions {
+                keeld: env!("CARGO_PKG_VERSION").to_owned(),
+                dataplane: format!("layout {}", keel_abi::LAYOUT),
+                kernel: nix::sys::utsname::uname()
+                    .map_or_else(|_| String::new(), |u| u.release().to_string_lossy().into_owned()),
+            },
+            revision: self.store.current().number,
+            pending_confirm: self.pending(),
+            candidate_by: self.store.candidate().ok().flatten().map(|c| c.who),
+            interfaces: self.shown_attachments(),
+            engines: self.engines(),
+            warnings: self.warnings(&services),
+            totals,
+        }
+    }
+
+    fn engines(&self) -> Vec<Engine> {
+        let engine = |name: &str, running, note: &str| Engine {
+            name: name.to_owned(),
+            running,
+            note: note.to_owned(),
+        };
+        let layer7 = self.cluster.services.iter().filter(|s| s.layer() == 7 && s.enabled).count();
+        let layer7_note = match layer7 {
+            0 => "no service needs it".to_owned(),
+            n => format!("{n} layer-7 service(s) are configured and don't answer yet"),
+        };
+        vec![
+            engine("layer 4", self.dataplane.is_active().unwrap_or(false), "packet path in the kernel"),
+            engine("layer 7", false, &layer7_note),
+            engine("health checks", false, "servers count as up as long as they can be reached"),
+            engine("pair", false, "this node stands alone"),
+        ]
+    }
+
+    fn warnings(&self, services: &[ServiceStatus]) -> Vec<Warning> {
+        let mut warnings: Vec<Warning> = self
+            .failures
+            .iter()
+            .map(|(subject, text)| Warning {
+                severity: Severity::Error,
+                subject: subject.clone(),
+                text: text.clone(),
+                remedy: None,
+            })
+            .collect();
+        for service in services {
+            for server in &service.servers {
+                if let Some(hint) = &server.hint {
+                    warnings.push(Warning {
+                        severity: Severity::Warning,
+                        subject: format!("{}/{}", service.name, server.name),
+                        text: hint.clone(),
+                        remedy: Some(format!("keel realserver {}", service.name)),
+                    });
+                }
+            }
+        }
+        if let Ok(Some(_)) = self.store.edited_on_disk() {
+            warnings.push(Warning {
+                severity: Severity::Warning,
+                subject: "cluster.toml".to_owned(),
+                text: "it was edited on disk and the edit isn't in force".to_owned(),
+                remedy: Some("keel config diff, then keel apply /etc/evenkeel/cluster.toml".to_owned()),
+            });
+        }
+        warnings
+    }
+
+    fn shown_attachments(&self) -> Vec<Shown> {
+        self.attachments
+            .iter()
+            .map(|(name, attachment)| {
+                let link = self.link(name);
+                let (mode, warning) = match attachment {
+                    Attachment::Attached { mode: keel_dataplane::AttachMode::Native, warning } => {
+                        (Mode::Native, warning.clone())
+                    }
+                    Attachment::Attached { mode: keel_dataplane::AttachMode::Generic, warning } => {
+                        (Mode::Generic, warning.clone())
+                    }
+                    Attachment::Failed { why } => (Mode::Failed, Some(why.clone())),
+                    Attachment::Off => (Mode::Off, None),
+                };
+                Shown {
+                    interface: name.clone(),
+                    mode,
+                    link_up: link.is_some_and(keel_net::Link::is_running),
+                    mtu: link.map_or(0, |l| l.mtu),
+                    warning,
+                }
+            })
+            .collect()
+    }
+
+    /// Drops by reason.
+    pub(crate) fn drop_report(&self) -> Result<Drops, ApiError> {
+        let found = self.dataplane.drops().map_err(|error| ApiError::internal(&error))?;
+        let drops: Vec<Drop> = found
+            .into_iter()
+            .map(|(reason, packets)| Drop {
+                reason: reason.name().to_owned(),
+                explanation: reason.explanation().trim().to_owned(),
+                remedy: None,
+                packets,
+                rate: self.sampler.drop_rate(reason.name()),
+            })
+            .collect();
+        let packets = drops.iter().map(|d| d.packets).sum();
+        let rate = drops.iter().map(|d| d.rate).sum();
+        Ok(Drops { drops, packets, rate })
+    }
+
+    /// How fast and how full the packet path is.
+    pub(crate) fn performance(&self) -> Result<Performance, ApiError> {
+        let services = self.services();
+        let mut rates = Rates::default();
+        for service in &services {
+            add(&mut rates, service.rates);
+        }
+        let shadow = self.dataplane.shadow();
+        let settings = &self.cluster.layer4;
+        let found = self.last_sweep.found;
+        let fill = |map: &str, holds: &str, entries: u64, capacity: u32| MapFill {
+            map: map.to_owned(),
+            holds: holds.to_owned(),
+            entries,
+            capacity: u64::from(capacity),
+        };
+        Ok(Performance {
+            interfaces: self.shown_attachments(),
+            program: None,
+            maps: vec![
+                fill("connections", "established connections", found.established, settings.connections),
+                fill("half_open", "connections not yet established", found.half_open, settings.half_open),
+                fill("services", "port blocks of services", shadow.services.len() as u64, 131_072),
+                fill("servers", "servers of services", shadow.servers.len() as u64, 65_536),
+                fill("paths", "different server addresses", shadow.paths.len() as u64, 16_384),
+            ],
+            packets: rates.packets_in + rates.packets_out,
+            bytes: rates.bytes_in + rates.bytes_out,
+            cpus: cpu_loads(),
+        })
+    }
+
+    /// All floating addresses.
+    pub(crate) fn floating_ips(&self) -> Vec<FloatingIp> {
+        let mut all: BTreeMap<IpAddr, (String, Vec<String>)> = BTreeMap::new();
+        for service in self.cluster.services.iter().filter(|s| s.enabled) {
+            let entry =
+                all.entry(service.address).or_insert_with(|| (service.address.to_string(), Vec::new()));
+            entry.1.push(service.name.to_string());
+        }
+        for floating in &self.cluster.floating_ips {
+            all.entry(floating.address.addr()).or_insert_with(|| (floating.address.to_string(), Vec::new()));
+        }
+        all.into_iter()
+            .map(|(address, (shown, services))| {
+                let interface = self.floating.interface_of(address).map(str::to_owned);
+                FloatingIp { address: shown, services, held: interface.is_some(), interface }
+            })
+            .collect()
+    }
+
+    /// A page of the connection table, in an order that stays from page to page.
+    pub(crate) fn connection_page(&self, filter: &ConnectionFilter) -> Result<ConnectionPage, ApiError> {
+        if let Some(name) = filter.service.as_deref().filter(|name| self.cluster.service(name).is_none()) {
+            return Err(ApiError::not_found(
+                "service",
+                name,
+                self.cluster.services.iter().map(|s| s.name.as_str()),
+            ));
+        }
+        let now_ns = clock::monotonic_ns();
+        let named = self.names_of_servers();
+        let mut rows = Vec::new();
+        self.dataplane
+            .connections(|row| {
+                let row = self.connection(&row, &named, now_ns);
+                if matches(filter, &row) {
+                    rows.push(row);
+                }
+            })
+            .map_err(|error| ApiError::internal(&error))?;
+        rows.sort_by_key(|row| (row.client, row.vip, row.protocol));
+        let total = rows.len() as u64;
+        let skip = match &filter.cursor {
+            None => 0,
+            Some(cursor) => {
+                cursor.parse().map_err(|_| ApiError::bad_request("that is no cursor of a connection page"))?
+            }
+        };
+        let connections: Vec<Connection> = rows.into_iter().skip(skip).take(filter.rows()).collect();
+        let end = skip + connections.len();
+        let next = ((end as u64) < total).then(|| end.to_string());
+        Ok(ConnectionPage { connections, next, total })
+    }
+
+    /// Service and server names by server id.
+    pub(crate) fn names_of_servers(&self) -> HashMap<ServerId, (String, Option<String>)> {
+        let desired = self.desired();
+        let ids = self.identities();
+        let mut names = HashMap::new();
+        for service in &desired.services {
+            let Some(slot) = service.keys.iter().find_map(|key| self.dataplane.shadow().slot_of(key)) else {
+                continue;
+            };
+            for (id, _) in self.dataplane.shadow().servers.iter().filter(|(_, s)| s.service == slot) {
+                names.insert(*id, (service.name.clone(), None));
+            }
+            for server in &service.servers {
+                if let Some(id) = ids.get(&(slot, server.addr, server.port_be, server.mode)) {
+                    names.insert(*id, (service.name.clone(), Some(server.name.clone())));
+                }
+            }
+        }
+        names
+    }
+
+    fn connection(
+        &self,
+        row: &ConnectionRow,
+        names: &HashMap<ServerId, (String, Option<String>)>,
+        now_ns: u64,
+    ) -> Connection {
+        let protocol = if row.proto == Protocol::Udp.number() { Protocol::Udp } else { Protocol::Tcp };
+        let state = match (protocol, row.state_name()) {
+            (Protocol::Udp, _) => ConnectionState::Udp,
+            (_, name) => name.parse().unwrap_or(ConnectionState::Close),
+        };
+        let server = self.dataplane.shadow().servers.get(&row.server);
+        let current = server.filter(|s| s.generation == row.generation);
+        let (service, name) = match current {
+            Some(_) => names.get(&row.server).cloned().unwrap_or_else(|| ("(removed)".to_owned(), None)),
+            None => ("(removed)".to_owned(), None),
+        };
+        let real = current.map_or(row.vip, |s| {
+            let port = if s.mode == keel_abi::MODE_NAT && s.port_be != 0 {
+                u16::from_be(s.port_be)
+            } else {
+                row.vip.1
+            };
+            (IpAddr::from(s.addr), port)
+        });
+        let class =
+            if protocol == Protocol::Udp { keel_abi::timeout_class::UDP } else { row.state.timeout_class() };
+        let limit = current.map_or(0, |s| u64::from(s.timeouts[class as usize]));
+        let idle_seconds = now_ns.saturating_sub(row.seen_ns) / 1_000_000_000;
+        let mut flags = Vec::new();
+        if row.midstream {
+            flags.push(ConnectionFlag::MidStream);
+        }
+        if current.is_some_and(|s| s.state == state::DRAIN) {
+            flags.push(ConnectionFlag::Draining);
+        }
+        Connection {
+            protocol,
+            client: SocketAddr::from(row.client),
+            vip: SocketAddr::from(row.vip),
+            real: SocketAddr::from(real),
+            service,
+            server: name,
+            state,
+            age_seconds: Some(now_ns.saturating_sub(row.created_ns) / 1_000_000_000),
+            idle_seconds,
+            expires_seconds: limit.saturating_sub(idle_seconds),
+            flags,
+        }
+    }
+}
+
+fn matches(filter: &ConnectionFilter, row: &Connection) -> bool {
+    filter.service.as_ref().is_none_or(|service| row.service == *service)
+        && filter.server.as_ref().is_none_or(|server| row.server.as_ref() == Some(server))
+        && filter.client.is_none_or(|client| row.client.ip() == client)
+        && filter.state.is_none_or(|state| row.state == state)
+}
+
+/// Shares of each CPU's time since it started, from `/proc/stat`.
+fn cpu_loads() -> Vec<CpuLoad> {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    text.lines()
+        .filter_map(|line| {
+            let (name, rest) = line.split_once(' ')?;
+            let cpu = name.strip_prefix("cpu")?.parse().ok()?;
+            let ticks: Vec<f64> = rest.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+            let total: f64 = ticks.iter().sum();
+            let idle = ticks.get(3)? + ticks.get(4)?;
+            (total > 0.0).then(|| CpuLoad {
+                cpu,
+                busy: (total - idle) / total,
+                softirq: ticks.get(6).unwrap_or(&0.0) / total,
+            })
+        })
+        .collect()
+}
