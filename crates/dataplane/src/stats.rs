@@ -3,8 +3,11 @@ use std::ops::AddAssign;
 
 use keel_abi::{DropReason, Load, ServerStats, TrafficStats};
 
+use keel_net::bpf_batch::BatchMap;
+
 use crate::{
-    Dataplane, ServerId, Slot,
+    Dataplane, DataplaneError, ServerId, Slot,
+    connections::TableKind,
     error::{Context, Result},
 };
 
@@ -68,6 +71,27 @@ pub struct Fill {
 }
 
 impl Dataplane {
+    /// Room of the established and the half-open table as they were created. A changed setting takes effect when the
+    /// tables are created anew.
+    ///
+    /// # Errors
+    /// A map can't be described.
+    pub fn capacities(&self) -> Result<(u32, u32)> {
+        let room = |kind: TableKind| {
+            let failed = |source| DataplaneError::Batch { map: kind.name(), source };
+            Ok(BatchMap::new(self.fd_of(kind)).map_err(failed)?.shape().max_entries)
+        };
+        Ok((room(TableKind::Established)?, room(TableKind::HalfOpen)?))
+    }
+
+    /// How often the packet program ran and how long it took, if the kernel keeps count
+    /// (`sysctl kernel.bpf_stats_enabled=1`).
+    pub fn program_runs(&self) -> Option<(u64, std::time::Duration)> {
+        let aya::programs::Program::Xdp(program) = self.ebpf.program("keel")? else { return None };
+        let info = program.info().ok()?;
+        Some((info.run_count(), info.run_time()))
+    }
+
     /// A server's counters.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use keel_api::{ApiError, Caller, Committed, Intent, PendingConfirm};
 use keel_model::{Cluster, Problem};
-use keel_store::{Commit, StoreError};
+use keel_store::{Commit, Entry, Outcome, StoreError};
 use tracing::{info, warn};
 
 use crate::{
@@ -20,8 +20,47 @@ impl Node {
         check(text, &self.config, &own)
     }
 
-    /// Puts a text in force as a new revision.
+    /// Puts a text in force as a new revision, and writes into the journal who did it.
     pub(crate) async fn commit(
+        &mut self,
+        text: &str,
+        caller: &Caller,
+        intent: &Intent,
+    ) -> Result<Committed, ApiError> {
+        let outcome = self.try_commit(text, caller, intent).await;
+        self.note("commit", caller, intent, &outcome);
+        outcome
+    }
+
+    fn note(
+        &mut self,
+        action: &str,
+        caller: &Caller,
+        intent: &Intent,
+        outcome: &Result<Committed, ApiError>,
+    ) {
+        let (subject, outcome, note) = match outcome {
+            Ok(done) => (format!("revision {}", done.revision), Outcome::Done, done.changes.join("; ")),
+            Err(error) => (String::new(), Outcome::Refused, error.to_string()),
+        };
+        let note = if intent.why.is_empty() { note } else { format!("{}: {note}", intent.why) };
+        let entry = Entry {
+            when: clock::now(),
+            who: caller.user.clone(),
+            via: caller.via.to_string(),
+            from: None,
+            action: action.to_owned(),
+            subject,
+            outcome,
+            note,
+        };
+        match self.journal.append(&entry) {
+            Ok(()) => self.succeed("journal"),
+            Err(error) => self.fail("journal", &error),
+        }
+    }
+
+    async fn try_commit(
         &mut self,
         text: &str,
         caller: &Caller,
@@ -115,7 +154,7 @@ impl Node {
             Ok(_) => self.succeed("packet path"),
             Err(error) => self.fail("packet path", &error),
         }
-        self.resolve_hops(false).await;
+        self.resolve_new_hops().await;
         self.apply_addresses().await;
     }
 

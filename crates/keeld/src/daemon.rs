@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use keel_dataplane::{Adoption, Dataplane, Options, Sizes};
 use keel_model::{Cluster, Node as NodeConfig, Problem, load_node};
 use keel_net::{Event, Netlink, Watch, require};
-use keel_store::Store;
+use keel_store::{Journal, RealFs, Store};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::Mutex,
@@ -98,6 +98,7 @@ async fn start(args: &Args) -> Result<Node> {
     for repair in repairs {
         warn!("{repair}");
     }
+    let journal = Journal::open(RealFs, &args.state_dir).context("opening the journal")?;
     let config = read_node(&store)?;
     let netlink = Netlink::connect().context("reaching the kernel's network tables")?;
     let floating = Floating::open(args.run_dir.join("addresses.json"));
@@ -120,17 +121,20 @@ async fn start(args: &Args) -> Result<Node> {
         name_failures: BTreeMap::new(),
         floating,
         hops: HashMap::new(),
+        next_resolved: 0,
         sampler: Sampler::default(),
+        journal,
         stuck: HashMap::new(),
         last_sweep: keel_dataplane::Swept::default(),
         failures: BTreeMap::new(),
         started: Instant::now(),
     };
     node.set_up_interfaces().await;
+    node.apply_routes().await;
     // Names first: a server whose name isn't known yet would lose its connections.
     resolve_new_names(&mut node).await;
     node.apply_services().context("filling the packet path's maps")?;
-    node.resolve_hops(true).await;
+    node.resolve_new_hops().await;
     node.attach_interfaces();
     node.apply_addresses().await;
     node.dataplane.set_active(true).context("switching the packet path on")?;
@@ -219,11 +223,11 @@ async fn follow(node: Shared, mut watch: Watch) {
             Event::Link(_) | Event::LinkGone(_) | Event::Lost => {
                 node.read_links().await;
                 node.attach_interfaces();
-                node.resolve_hops(true).await;
+                node.resolve_all().await;
                 node.apply_addresses().await;
             }
             Event::Route(_) | Event::RouteGone(_) | Event::Address(_) | Event::AddressGone(_) => {
-                node.resolve_hops(true).await;
+                node.resolve_all().await;
             }
             _ => {}
         }
@@ -240,7 +244,7 @@ async fn tick(node: Shared) {
         let mut node = node.lock().await;
         node.floating.announce(Instant::now());
         if !node.dataplane.wanted_paths().is_empty() {
-            node.resolve_hops(false).await;
+            node.resolve_pending().await;
         }
     }
 }
@@ -249,7 +253,6 @@ async fn tick(node: Shared) {
 async fn sample(node: Shared) {
     let mut ticks = interval(SAMPLE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut resolved = Instant::now();
     let mut swept = Instant::now();
     loop {
         ticks.tick().await;
@@ -262,11 +265,9 @@ async fn sample(node: Shared) {
             node.sweep();
             swept = Instant::now();
         }
-        let all = resolved.elapsed() >= RESOLVE;
-        if all {
-            resolved = Instant::now();
-        }
-        node.resolve_hops(all).await;
+        node.resolve_pending().await;
+        let servers = node.remotes().len();
+        node.resolve_some(servers.div_ceil(RESOLVE.as_secs() as usize)).await;
     }
 }
 

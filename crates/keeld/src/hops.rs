@@ -1,12 +1,22 @@
 //! Next hops: how every server is reached, resolved by the kernel's routing and neighbour tables and written into the
 //! packet path, which drops rather than asks.
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use keel_abi::Addr;
 use keel_dataplane::Hop as MapHop;
 use keel_net::{NeighbourState, NetError, NextHop};
 
 use crate::node::Node;
+
+/// A next hop that stops answering is used on for this long: a neighbour table that is being rebuilt, or a keeld that
+/// has just started, must not cost a packet.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// How long a change waits for the answers of new servers before it is reported as done.
+const PATIENCE: Duration = Duration::from_millis(60);
 
 /// What is known about reaching a server.
 #[derive(Debug, Clone)]
@@ -17,19 +27,56 @@ pub(crate) struct Hop {
     pub(crate) mac: Option<keel_net::MacAddr>,
     /// Why there is none.
     pub(crate) why: Option<String>,
+    /// Since when there has been none.
+    failing_since: Option<Instant>,
+}
+
+impl Hop {
+    fn failing(why: String) -> Self {
+        Self { route: None, mac: None, why: Some(why), failing_since: None }
+    }
 }
 
 impl Node {
-    /// Resolves every server that isn't resolved, or all of them.
-    pub(crate) async fn resolve_hops(&mut self, all: bool) {
+    /// Resolves the servers that aren't resolved. If some have never been asked for, waits a moment for their answers.
+    pub(crate) async fn resolve_new_hops(&mut self) {
         let remotes = self.remotes();
         self.hops.retain(|address, _| remotes.contains(&Addr::from(*address)));
-        for remote in remotes {
+        let new = remotes.iter().any(|remote| !self.hops.contains_key(&IpAddr::from(*remote)));
+        self.resolve_pending().await;
+        let deadline = Instant::now() + PATIENCE;
+        while new && Instant::now() < deadline && self.hops.values().any(|hop| hop.mac.is_none()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            self.resolve_pending().await;
+        }
+    }
+
+    /// Resolves the servers that aren't resolved.
+    pub(crate) async fn resolve_pending(&mut self) {
+        for remote in self.remotes() {
             let address = IpAddr::from(remote);
-            let known = self.hops.get(&address).is_some_and(|hop| hop.mac.is_some());
-            if all || !known {
+            if self.hops.get(&address).is_none_or(|hop| hop.mac.is_none()) {
                 self.resolve(address).await;
             }
+        }
+    }
+
+    /// Resolves every server anew.
+    pub(crate) async fn resolve_all(&mut self) {
+        for remote in self.remotes() {
+            self.resolve(IpAddr::from(remote)).await;
+        }
+    }
+
+    /// Resolves a slice of all servers anew, the next one with every call.
+    pub(crate) async fn resolve_some(&mut self, count: usize) {
+        let remotes = self.remotes();
+        let start = if remotes.is_empty() { 0 } else { self.next_resolved % remotes.len() };
+        let slice: Vec<Addr> =
+            remotes.iter().cycle().skip(start).take(count.min(remotes.len())).copied().collect();
+        self.next_resolved = start + slice.len();
+        for remote in slice {
+            self.resolve(IpAddr::from(remote)).await;
         }
     }
 
@@ -47,12 +94,23 @@ impl Node {
     }
 
     async fn resolve(&mut self, address: IpAddr) {
-        let hop = self.look(address).await;
+        let mut hop = self.look(address).await;
+        if hop.mac.is_none() {
+            let former = self.hops.get(&address).and_then(|former| former.failing_since);
+            let since = *hop.failing_since.insert(former.unwrap_or_else(Instant::now));
+            let reachable = self.dataplane.path(Addr::from(address)).ok().flatten();
+            let reachable = reachable.is_some_and(|path| path.state == keel_abi::PATH_REACHABLE);
+            if reachable && since.elapsed() < GRACE {
+                self.hops.insert(address, hop);
+                return;
+            }
+        }
         let entry =
             hop.route.as_ref().zip(hop.mac).and_then(|(route, mac)| self.map_hop(address, route, mac));
+        let subject = format!("server {address}");
         match self.dataplane.set_hop(Addr::from(address), entry) {
-            Ok(()) => {}
-            Err(error) => self.fail(&format!("server {address}"), &error),
+            Ok(()) => self.succeed(&subject),
+            Err(error) => self.fail(&subject, &error),
         }
         self.hops.insert(address, hop);
     }
@@ -60,13 +118,17 @@ impl Node {
     async fn look(&self, address: IpAddr) -> Hop {
         let route = match self.netlink.next_hop(address).await {
             Ok(route) if route.local => {
-                let why = "it is an address of this machine itself".to_owned();
-                return Hop { route: None, mac: None, why: Some(why) };
+                return Hop::failing("it is an address of this machine itself".to_owned());
             }
             Ok(route) => route,
-            Err(error) => return Hop { route: None, mac: None, why: Some(crate::interfaces::chain(&error)) },
+            Err(error) => return Hop::failing(crate::interfaces::chain(&error)),
         };
-        let mac = self.neighbour_of(&route).await.unwrap_or(None);
+        let mac = match self.neighbour_of(&route).await {
+            Ok(mac) => mac,
+            Err(error) => {
+                return Hop { route: Some(route), ..Hop::failing(crate::interfaces::chain(&error)) };
+            }
+        };
         let why = mac.is_none().then(|| {
             let whom = if route.on_link { "it doesn't answer" } else { "the gateway doesn't answer" };
             format!(
@@ -76,21 +138,18 @@ impl Node {
                 route.interface_name
             )
         });
-        Hop { route: Some(route), mac, why }
+        Hop { route: Some(route), mac, why, failing_since: None }
     }
 
+    /// The neighbour's address as the kernel has it now; makes the kernel ask, and keep asking, if it doesn't.
     async fn neighbour_of(&self, route: &NextHop) -> Result<Option<keel_net::MacAddr>, NetError> {
         let found = self.netlink.neighbour(route.interface, route.neighbour).await?;
-        let kept = found.as_ref().is_some_and(|n| n.managed || n.state == NeighbourState::Fixed);
-        if !kept {
+        let usable = found.as_ref().and_then(keel_net::Neighbour::usable);
+        let kept = found.is_some_and(|n| n.managed || n.state == NeighbourState::Fixed);
+        if !kept || usable.is_none() {
             self.netlink.keep_resolved(route.interface, route.neighbour).await?;
         }
-        if let Some(mac) = found.and_then(|n| n.usable()) {
-            return Ok(Some(mac));
-        }
-        // Most answer at once; the rest is noticed by the event of the kernel's table.
-        let patience = Duration::from_millis(30);
-        Ok(self.netlink.solicit(route.interface, route.neighbour, patience).await.ok())
+        Ok(usable)
     }
 
     fn map_hop(&self, address: IpAddr, route: &NextHop, mac: keel_net::MacAddr) -> Option<MapHop> {

@@ -15,6 +15,7 @@ mod interfaces;
 mod names;
 mod node;
 mod rates;
+mod routes;
 mod view;
 
 use anyhow::{Context, Result};

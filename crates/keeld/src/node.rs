@@ -10,7 +10,7 @@ use keel_dataplane::{Addresses, Dataplane, Desired, ServerId, Stuck, compile};
 use keel_model::{Cluster, Node as NodeConfig, Problem, check_together, load_cluster};
 use keel_net::{Link, Netlink};
 use keel_pool::Verdict;
-use keel_store::Store;
+use keel_store::{Journal, RealFs, Store};
 
 use crate::{addresses::Floating, rates::Sampler};
 
@@ -30,7 +30,10 @@ pub(crate) struct Node {
     pub(crate) name_failures: BTreeMap<String, String>,
     pub(crate) floating: Floating,
     pub(crate) hops: HashMap<IpAddr, crate::hops::Hop>,
+    /// Where [`Node::resolve_some`] goes on.
+    pub(crate) next_resolved: usize,
     pub(crate) sampler: Sampler,
+    pub(crate) journal: Journal<RealFs>,
     /// Handshakes that don't come to an end, from the last sweep.
     pub(crate) stuck: HashMap<ServerId, Stuck>,
     pub(crate) last_sweep: keel_dataplane::Swept,

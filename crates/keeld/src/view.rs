@@ -298,6 +298,7 @@ impl Node {
                 }
             }
         }
+        warnings.extend(self.resized());
         if let Ok(Some(_)) = self.store.edited_on_disk() {
             warnings.push(Warning {
                 severity: Severity::Warning,
@@ -361,7 +362,8 @@ impl Node {
             add(&mut rates, service.rates);
         }
         let shadow = self.dataplane.shadow();
-        let settings = &self.cluster.layer4;
+        let (connections, half_open) =
+            self.dataplane.capacities().map_err(|error| ApiError::internal(&error))?;
         let found = self.last_sweep.found;
         let fill = |map: &str, holds: &str, entries: u64, capacity: u32| MapFill {
             map: map.to_owned(),
@@ -371,10 +373,10 @@ impl Node {
         };
         Ok(Performance {
             interfaces: self.shown_attachments(),
-            program: None,
+            program: self.program_stats(),
             maps: vec![
-                fill("connections", "established connections", found.established, settings.connections),
-                fill("half_open", "connections not yet established", found.half_open, settings.half_open),
+                fill("connections", "established connections", found.established, connections),
+                fill("half_open", "connections not yet established", found.half_open, half_open),
                 fill("services", "port blocks of services", shadow.services.len() as u64, 131_072),
                 fill("servers", "servers of services", shadow.servers.len() as u64, 65_536),
                 fill("paths", "different server addresses", shadow.paths.len() as u64, 16_384),
@@ -382,6 +384,34 @@ impl Node {
             packets: rates.packets_in + rates.packets_out,
             bytes: rates.bytes_in + rates.bytes_out,
             cpus: cpu_loads(),
+        })
+    }
+
+    fn program_stats(&self) -> Option<ProgramStats> {
+        let enabled = keel_net::sysctl::get("kernel/bpf_stats_enabled").is_ok_and(|value| value == "1");
+        let (runs, time) = self.dataplane.program_runs()?;
+        let each = (runs > 0).then(|| time.as_nanos() as f64 / runs as f64);
+        Some(ProgramStats { enabled, runs, nanoseconds_per_packet: each })
+    }
+
+    /// A table whose size was changed keeps its old one until it is created anew.
+    fn resized(&self) -> Option<Warning> {
+        let (connections, half_open) = self.dataplane.capacities().ok()?;
+        let settings = &self.cluster.layer4;
+        if (connections, half_open) == (settings.connections, settings.half_open) {
+            return None;
+        }
+        Some(Warning {
+            severity: Severity::Warning,
+            subject: "layer4".to_owned(),
+            text: format!(
+                "the tables have room for {connections} connections and {half_open} half-open ones; the configured \
+                 sizes, {} and {}, take effect when they are created anew",
+                settings.connections, settings.half_open
+            ),
+            remedy: Some(
+                "stop keeld, run `keeld --detach` (ends all connections), start it again".to_owned(),
+            ),
         })
     }
 
