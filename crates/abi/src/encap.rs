@@ -45,8 +45,7 @@ pub fn write_outer<F: FrameMut>(
     let inner_protocol = if packet.v6 != 0 { IPV6 } else { IPIP };
     let protocol = if encap.gue { UDP } else { inner_protocol };
     let payload = packet.ip_len.checked_add(if encap.gue { 8 } else { 0 })?;
-    let udp_at;
-    if encap.v6 {
+    let udp_at = if encap.v6 {
         let head = [
             (6u32 << 28 | (packet.tos as u32) << 20 | (flow & 0xf_ffff)).to_be(),
             ((payload as u32) << 16 | (protocol as u32) << 8 | 64).to_be(),
@@ -60,7 +59,7 @@ pub fn write_outer<F: FrameMut>(
             remote.0[3],
         ];
         frame.write(at, head)?;
-        udp_at = at + 40;
+        at + 40
     } else {
         let length = payload.checked_add(20)?;
         let words = [
@@ -78,8 +77,8 @@ pub fn write_outer<F: FrameMut>(
         }
         frame.write(at, words)?;
         frame.write(at + 10, header_sum(sum))?;
-        udp_at = at + 20;
-    }
+        at + 20
+    };
     if encap.gue {
         // The checksum stays zero: the inner packet has its own (RFC 6935 allows that for tunnels over IPv6).
         let source = 0xc000 | (flow as u16 & 0x3fff);

@@ -88,8 +88,7 @@ impl Dataplane {
         let Some(Program::Xdp(program)) = self.ebpf.program("keel_reap") else {
             return Err(DataplaneError::Missing { kind: "program", name: "keel_reap" });
         };
-        let mut options = TestRunOptions::default();
-        options.data_in = Some(&frame);
+        let options = TestRunOptions { data_in: Some(&frame), ..TestRunOptions::default() };
         let failed = |source| DataplaneError::Run { program: "keel_reap", source };
         let done = program.test_run(options).map_err(failed)?;
         debug_assert_eq!(done.return_value, XDP_PASS, "an order was malformed");
