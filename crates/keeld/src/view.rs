@@ -8,8 +8,8 @@ use keel_abi::{Addr, Load, state};
 use keel_api::{
     ApiError, Attachment as Shown, Connection, ConnectionCounts, ConnectionFilter, ConnectionFlag,
     ConnectionPage, ConnectionState, Counters, CpuLoad, Drop, Drops, Engine, FloatingIp, MapFill, Mode,
-    Neighbour, NodeRole, Performance, Protocol, Rates, ServerState, ServerStatus, ServiceStatus, Status,
-    Totals, Versions, Warning, light_of,
+    Neighbour, NodeRole, Performance, ProgramStats, Protocol, Rates, ServerState, ServerStatus,
+    ServiceStatus, Status, Totals, Versions, Warning, light_of,
 };
 use keel_dataplane::{ConnectionRow, DesiredService, ServerCounters, ServerId};
 use keel_model::{AdminState, Host, Mode4, Server, Service, ServiceKind, Severity};
