@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::command::{self, find, output, root, run};
 
 /// The programs of `ebpf/src/bin`; each becomes `target/bpf/NAME.o`.
-const PROGRAMS: [&str; 2] = ["keel", "lab"];
+const PROGRAMS: [&str; 3] = ["keel", "lab", "bench"];
 const SOURCES: [&str; 6] = [
     "ebpf/Cargo.toml",
     "ebpf/Cargo.lock",
@@ -22,7 +22,7 @@ const SOURCES: [&str; 6] = [
 /// Debian's own rustc is far older than its `rustc-web`; aya-ebpf needs edition 2024.
 const OLDEST_MINOR: u32 = 87;
 
-/// Builds both objects if a source changed since the last build.
+/// Builds the objects if a source changed since the last build.
 pub(crate) fn build() -> Result<()> {
     let root = root();
     let out = root.join("target/bpf");

@@ -1,0 +1,207 @@
+//! The measuring programs of `keel-bench`: `walk` makes the frame of the next flow out of whatever the last run left of
+//! it and tail-calls the program to be measured; the others are what that program is measured against. None is part of
+//! the appliance.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+use core::arch::asm;
+
+use aya_ebpf::{
+    bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX},
+    btf_maps::{Array, PerCpuArray, ProgramArray},
+    helpers::bpf_xdp_adjust_head,
+    macros::{btf_map, xdp},
+    programs::XdpContext,
+};
+
+/// Words of 8 bytes in the longer frame (IPv6) and the shorter one (IPv4).
+const LONG: usize = 10;
+const SHORT: usize = 8;
+/// Ports of one client address.
+const PORT_BITS: u32 = 15;
+const FIRST_PORT: u16 = 16_384;
+
+/// Which flows are walked, in which order. `benches/src/walk.rs` writes the same words.
+#[repr(C)]
+pub struct Walk {
+    /// The flow that is next.
+    position: u32,
+    /// There are this many.
+    count: u32,
+    /// From one to the next; without a common divisor with `count`, so that all are met.
+    stride: u32,
+    /// The template that is next, counted from `first`.
+    phase: u32,
+    /// Frames for each flow.
+    phases: u32,
+    first: u32,
+    /// The program to call.
+    target: u32,
+    /// What `grow` puts in front.
+    growth: u32,
+}
+
+/// A frame and where its flow stands in it. `benches/src/frames.rs` writes the same bytes.
+#[repr(C)]
+pub struct Template {
+    frame: [u64; LONG],
+    length: u32,
+    /// The first client, in host order, and where the low word of its address and its port are.
+    client: u32,
+    client_at: u32,
+    port_at: u32,
+    /// How many addresses the other end has (0: only the one in the frame), the first, and where its low word is.
+    peers: u32,
+    peer: u32,
+    peer_at: u32,
+    pad: u32,
+}
+
+#[btf_map]
+static WALK: Array<Walk, 1> = Array::new();
+
+#[btf_map]
+static TEMPLATES: Array<Template, 8> = Array::new();
+
+#[btf_map]
+static TARGETS: ProgramArray<8> = ProgramArray::new();
+
+#[btf_map]
+static SUNK: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// The next frame, and the program for it.
+#[xdp]
+pub fn walk(ctx: XdpContext) -> u32 {
+    if let Some(target) = restore(&ctx) {
+        // SAFETY: a helper call on the live context; it doesn't return if there is such a program.
+        unsafe { TARGETS.tail_call(&ctx, target) };
+    }
+    XDP_ABORTED
+}
+
+/// The bare program.
+#[xdp]
+pub fn bare(_ctx: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// Puts room in front of the frame as a tunnel does, and nothing else.
+#[xdp]
+pub fn grow(ctx: XdpContext) -> u32 {
+    let Some(walk) = WALK.get(0) else { return XDP_ABORTED };
+    // SAFETY: a helper call on the live context.
+    match unsafe { bpf_xdp_adjust_head(ctx.ctx, -(walk.growth as i32)) } {
+        0 => XDP_TX,
+        _ => XDP_ABORTED,
+    }
+}
+
+/// Sends the frame out of the interface it is injected on.
+#[xdp]
+pub fn emit(_ctx: XdpContext) -> u32 {
+    XDP_TX
+}
+
+/// Drops everything: where the generator alone is measured.
+#[xdp]
+pub fn nothing(_ctx: XdpContext) -> u32 {
+    XDP_DROP
+}
+
+/// Counts and drops IPv4 datagrams and tunnel packets, and lets everything else through.
+#[xdp]
+pub fn sink(ctx: XdpContext) -> u32 {
+    let (start, end) = (ctx.data(), ctx.data_end());
+    if start + 24 > end {
+        return XDP_PASS;
+    }
+    // SAFETY: both lie within the bytes checked above.
+    let (ethertype, protocol) = unsafe { (*((start + 12) as *const u16), *((start + 23) as *const u8)) };
+    if ethertype != 0x0800u16.to_be() || (protocol != 17 && protocol != 4) {
+        return XDP_PASS;
+    }
+    if let Some(sunk) = SUNK.get_ptr_mut(0) {
+        // SAFETY: this CPU's own slot.
+        unsafe { *sunk += 1 };
+    }
+    XDP_DROP
+}
+
+/// Takes off what the last run put in front, writes every header anew, and returns the program to call.
+#[inline(always)]
+fn restore(ctx: &XdpContext) -> Option<u32> {
+    let walk = WALK.get_ptr_mut(0)?;
+    // SAFETY: one run at a time uses the map.
+    let walk = unsafe { &mut *walk };
+    let flow = walk.position;
+    let template = TEMPLATES.get(walk.first + walk.phase)?;
+    walk.phase += 1;
+    if walk.phase >= walk.phases {
+        walk.phase = 0;
+        walk.position += walk.stride;
+        if walk.position >= walk.count {
+            walk.position -= walk.count;
+        }
+    }
+    let length = (ctx.data_end() - ctx.data()) as u32;
+    if length != template.length {
+        // SAFETY: a helper call on the live context; all pointers are made anew below.
+        if unsafe { bpf_xdp_adjust_head(ctx.ctx, length as i32 - template.length as i32) } != 0 {
+            return None;
+        }
+    }
+    write_words(ctx, template)?;
+    let client = template.client + (flow >> PORT_BITS);
+    let port = FIRST_PORT + (flow & ((1 << PORT_BITS) - 1)) as u16;
+    put(ctx, template.client_at, client.to_be())?;
+    put(ctx, template.port_at, port.to_be())?;
+    if template.peers != 0 {
+        put(ctx, template.peer_at, (template.peer + flow % template.peers).to_be())?;
+    }
+    Some(walk.target)
+}
+
+#[inline(always)]
+fn write_words(ctx: &XdpContext, template: &Template) -> Option<()> {
+    let (start, end) = (ctx.data(), ctx.data_end());
+    if start + SHORT * 8 > end {
+        return None;
+    }
+    for (i, word) in template.frame.iter().take(SHORT).enumerate() {
+        // SAFETY: checked above.
+        unsafe { *((start + i * 8) as *mut u64) = *word };
+    }
+    if start + LONG * 8 > end {
+        return Some(());
+    }
+    for (i, word) in template.frame.iter().enumerate().skip(SHORT) {
+        // SAFETY: checked above.
+        unsafe { *((start + i * 8) as *mut u64) = *word };
+    }
+    Some(())
+}
+
+/// Writes a value at an offset that the template says.
+#[inline(always)]
+fn put<T>(ctx: &XdpContext, offset: u32, value: T) -> Option<()> {
+    let mut at = ctx.data() + (offset & 0x7f) as usize;
+    // SAFETY: copies a register onto itself: an optimiser that knows where the address comes from would drop the check
+    // below in a way that the verifier can't follow.
+    unsafe { asm!("{at} = {at}", at = inout(reg) at, options(pure, nomem, nostack, preserves_flags)) };
+    if at + size_of::<T>() > ctx.data_end() {
+        return None;
+    }
+    // SAFETY: checked above; the kernel allows unaligned access to packet memory.
+    unsafe { *(at as *mut T) = value };
+    Some(())
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
