@@ -148,6 +148,13 @@ impl Node {
         self.apply_all().await;
     }
 
+    /// Tries again what the packet path refused.
+    pub(crate) fn retry_services(&mut self) {
+        if self.failures.contains_key("packet path") && self.apply_services().is_ok() {
+            self.succeed("packet path");
+        }
+    }
+
     /// Makes packet path, addresses and next hops what the configuration says.
     pub(crate) async fn apply_all(&mut self) {
         match self.apply_services() {

@@ -258,6 +258,7 @@ async fn sample(node: Shared) {
         ticks.tick().await;
         let mut node = node.lock().await;
         node.follow_the_store().await;
+        node.retry_services();
         node.take_readings();
         // The larger the tables, the longer a walk: every second for a few connections, every five for very many.
         let entries = node.last_sweep.found.established + node.last_sweep.found.half_open;

@@ -185,7 +185,7 @@ impl Node {
             Some(hop) if hop.mac.is_none() => {
                 (ServerState::Down, hop.why.clone().unwrap_or_else(|| "not reached yet".to_owned()))
             }
-            _ => (ServerState::Unchecked, "not checked: the health engine is not running".to_owned()),
+            _ => (ServerState::Unchecked, String::new()),
         }
     }
 
