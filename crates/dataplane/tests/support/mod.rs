@@ -1,29 +1,10 @@
-//! What the tests of the packet path share.
-use std::path::Path;
+//! What the tests of the packet path share: a loaded program with maps of its own, in a network namespace of its own,
+//! and frames to give it.
+#![allow(dead_code, unused_imports, unreachable_pub, reason = "each test binary uses its part")]
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+mod bpf_fs;
+pub mod packet;
+mod rig;
 
-/// A bpf file system of the test's own.
-pub struct BpfFs {
-    dir: tempfile::TempDir,
-}
-
-impl BpfFs {
-    pub fn mount() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        mount(Some("bpf"), dir.path(), Some("bpf"), MsFlags::empty(), None::<&str>)
-            .expect("mounting a bpf file system needs root");
-        std::fs::create_dir(dir.path().join("evenkeel")).unwrap();
-        Self { dir }
-    }
-
-    pub fn path(&self) -> std::path::PathBuf {
-        self.dir.path().join("evenkeel")
-    }
-}
-
-impl Drop for BpfFs {
-    fn drop(&mut self) {
-        let _ = umount2::<Path>(self.dir.path(), MntFlags::MNT_DETACH);
-    }
-}
+pub use bpf_fs::BpfFs;
+pub use rig::{BACK_MAC, CLIENT_MAC, FRONT_MAC, ROUTER_MAC, Rig, eventually, key, now_ns, server_mac};
