@@ -98,6 +98,10 @@ impl Node {
         intent: &Intent,
     ) -> Result<Committed, ApiError> {
         let text = self.store.text_of(number).map_err(refused)?;
+        if intent.confirm.is_some() {
+            // One that wants confirming is a commit like any other: it goes back to what runs now.
+            return self.try_commit(&text, caller, intent).await;
+        }
         let (cluster, problems) = self.check(&text).await;
         let Some(cluster) = cluster else { return Err(ApiError::refused(problems)) };
         self.has_room(&cluster)?;
@@ -116,7 +120,7 @@ impl Node {
         Ok(self.committed(done, problems))
     }
 
-    /// Rolls back a commit that wasn't confirmed in time, and takes up an edit made on disk.
+    /// Rolls back a commit that wasn't confirmed in time.
     pub(crate) async fn follow_the_store(&mut self) {
         match self.store.expire(clock::now()) {
             Ok(None) => {}
@@ -132,7 +136,7 @@ impl Node {
     }
 
     fn has_room(&self, cluster: &Cluster) -> Result<(), ApiError> {
-        let desired = keel_dataplane::compile(cluster, &self.names, |_, _| keel_pool::Verdict::Up);
+        let desired = self.desired_of(cluster);
         match keel_dataplane::plan(self.dataplane.shadow(), &desired) {
             Ok(_) => Ok(()),
             Err(error) => Err(ApiError::conflict(chain(&error))),

@@ -1,7 +1,7 @@
 //! The daemon's life: start on whatever an earlier one left behind, follow the kernel and the clock, stop without taking
 //! anything away.
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::Path,
     sync::Arc,
@@ -121,6 +121,8 @@ async fn start(args: &Args) -> Result<Node> {
         name_failures: BTreeMap::new(),
         floating,
         hops: HashMap::new(),
+        unreachable: BTreeSet::new(),
+        reachability_changed: false,
         next_resolved: 0,
         sampler: Sampler::default(),
         journal,
@@ -246,6 +248,7 @@ async fn tick(node: Shared) {
         if !node.dataplane.wanted_paths().is_empty() {
             node.resolve_pending().await;
         }
+        node.follow_reachability();
     }
 }
 

@@ -42,6 +42,7 @@ impl Node {
     pub(crate) async fn resolve_new_hops(&mut self) {
         let remotes = self.remotes();
         self.hops.retain(|address, _| remotes.contains(&Addr::from(*address)));
+        self.unreachable.retain(|address| remotes.contains(&Addr::from(*address)));
         let new = remotes.iter().any(|remote| !self.hops.contains_key(&IpAddr::from(*remote)));
         self.resolve_pending().await;
         let deadline = Instant::now() + PATIENCE;
@@ -113,6 +114,17 @@ impl Node {
             Err(error) => self.fail(&subject, &error),
         }
         self.hops.insert(address, hop);
+    }
+
+    /// Takes servers that can't be reached out of their services, and back in.
+    pub(crate) fn follow_reachability(&mut self) {
+        if !std::mem::take(&mut self.reachability_changed) {
+            return;
+        }
+        match self.apply_services() {
+            Ok(_) => self.succeed("packet path"),
+            Err(error) => self.fail("packet path", &error),
+        }
     }
 
     async fn look(&self, address: IpAddr) -> Hop {

@@ -1,13 +1,13 @@
 //! Everything this node knows and holds, behind one lock.
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     time::{Duration, Instant},
 };
 
 use keel_abi::Addr;
 use keel_dataplane::{Addresses, Dataplane, Desired, ServerId, Stuck, compile};
-use keel_model::{Cluster, Node as NodeConfig, Problem, check_together, load_cluster};
+use keel_model::{Cluster, Host, Node as NodeConfig, Problem, check_together, load_cluster};
 use keel_net::{Link, Netlink};
 use keel_pool::Verdict;
 use keel_store::{Journal, RealFs, Store};
@@ -30,6 +30,9 @@ pub(crate) struct Node {
     pub(crate) name_failures: BTreeMap<String, String>,
     pub(crate) floating: Floating,
     pub(crate) hops: HashMap<IpAddr, crate::hops::Hop>,
+    /// Servers whose next hop doesn't answer, and whether that has changed since the maps were last written.
+    pub(crate) unreachable: BTreeSet<IpAddr>,
+    pub(crate) reachability_changed: bool,
     /// Where [`Node::resolve_some`] goes on.
     pub(crate) next_resolved: usize,
     pub(crate) sampler: Sampler,
@@ -51,9 +54,42 @@ pub(crate) enum Attachment {
 }
 
 impl Node {
-    /// What the layer-4 services need in the maps now. Until health checks exist every server counts as up.
+    /// What the layer-4 services need in the maps now. Until health checks exist a server counts as up as long as its
+    /// next hop answers.
     pub(crate) fn desired(&self) -> Desired {
-        compile(&self.cluster, &self.names, |_, _| Verdict::Up)
+        self.desired_of(&self.cluster)
+    }
+
+    /// What another configuration would need.
+    pub(crate) fn desired_of(&self, cluster: &Cluster) -> Desired {
+        let down = self.unreachable_servers(cluster);
+        let verdict = |service: &str, server: &str| {
+            let named = |(a, b): &(&str, &str)| *a == service && *b == server;
+            if down.iter().any(named) { Verdict::Down } else { Verdict::Up }
+        };
+        compile(cluster, &self.names, verdict)
+    }
+
+    fn unreachable_servers<'a>(&self, cluster: &'a Cluster) -> Vec<(&'a str, &'a str)> {
+        if self.unreachable.is_empty() {
+            return Vec::new();
+        }
+        let servers =
+            cluster.services.iter().flat_map(|service| service.servers.iter().map(move |s| (service, s)));
+        servers
+            .filter(|(_, server)| {
+                self.address_of(&server.address).is_some_and(|ip| self.unreachable.contains(&ip))
+            })
+            .map(|(service, server)| (service.name.as_str(), server.name.as_str()))
+            .collect()
+    }
+
+    /// A server's address, as written or as last looked up.
+    pub(crate) fn address_of(&self, host: &Host) -> Option<IpAddr> {
+        match host {
+            Host::Ip(ip) => Some(*ip),
+            Host::Name(name) => self.names.get(name.as_str()).copied(),
+        }
     }
 
     /// Puts the services in force.

@@ -4,7 +4,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use keel_abi::{Addr, Load, state};
+use keel_abi::{Addr, DropReason, Load, state};
 use keel_api::{
     ApiError, Attachment as Shown, Connection, ConnectionCounts, ConnectionFilter, ConnectionFlag,
     ConnectionPage, ConnectionState, Counters, CpuLoad, Drop, Drops, Engine, FloatingIp, MapFill, Mode,
@@ -136,10 +136,7 @@ impl Node {
         id: Option<ServerId>,
         member: bool,
     ) -> ServerStatus {
-        let ip = match &server.address {
-            Host::Ip(ip) => Some(*ip),
-            Host::Name(name) => self.names.get(name.as_str()).copied(),
-        };
+        let ip = self.address_of(&server.address);
         let (state, reason) = self.server_state(service, server, ip);
         let load = id.and_then(|id| self.dataplane.load(id).ok()).unwrap_or_default();
         let counted = id.and_then(|id| self.dataplane.server_counters(id).ok()).unwrap_or_default();
@@ -234,7 +231,7 @@ impl Node {
             totals.connections.pending += service.connections.pending;
             add(&mut totals.rates, service.rates);
         }
-        totals.drops = keel_abi::DropReason::ALL.iter().map(|r| self.sampler.drop_rate(r.name())).sum();
+        totals.drops = DropReason::ALL.iter().map(|r| self.sampler.drop_rate(r.name())).sum();
         Status {
             hostname: self.config.hostname.clone(),
             role: NodeRole::Single,
@@ -344,7 +341,7 @@ impl Node {
             .map(|(reason, packets)| Drop {
                 reason: reason.name().to_owned(),
                 explanation: reason.explanation().trim().to_owned(),
-                remedy: None,
+                remedy: remedy(reason).map(str::to_owned),
                 packets,
                 rate: self.sampler.drop_rate(reason.name()),
             })
@@ -538,6 +535,32 @@ impl Node {
             expires_seconds: limit.saturating_sub(idle_seconds),
             flags,
         }
+    }
+}
+
+/// What to do about dropped packets, where there is something to do.
+fn remedy(reason: DropReason) -> Option<&'static str> {
+    match reason {
+        DropReason::NoServer => {
+            Some("`keel status` says why its servers are out; `keel server online` brings one back")
+        }
+        DropReason::Overloaded => Some("raise max_connections with `keel server set`, or add a server"),
+        DropReason::NoNeighbour => {
+            Some("`keel status` names the servers that don't answer; look at their cable, VLAN and address")
+        }
+        DropReason::TooBig => {
+            Some("clients adapt by themselves; a firewall in between must let ICMP \"too big\" through")
+        }
+        DropReason::NatConflict => {
+            Some("point the services at different ports of the server, or use different servers")
+        }
+        DropReason::NoInterface => {
+            Some("give the interface xdp = \"auto\" in node.toml, or correct the route to the server")
+        }
+        DropReason::FragmentUnknown => {
+            Some("let clients find their path MTU: a firewall drops ICMP, or an MTU on the way is wrong")
+        }
+        _ => None,
     }
 }
 
