@@ -1,5 +1,5 @@
 //! A connection's entry, one for each direction the dataplane sees.
-use crate::{Addr, Mac};
+use crate::{Addr, FlowKey, Mac};
 
 /// Which way a connection's entry points.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,3 +56,11 @@ pub struct Connection {
     pub vlan: [u16; 2],
 }
 const _: () = assert!(size_of::<Connection>() == 64);
+
+impl Connection {
+    /// Whether this is the entry for replies to the connection with forward key `key`.
+    #[inline(always)]
+    pub fn replies_to(&self, key: &FlowKey) -> bool {
+        self.flags & flags::REVERSE != 0 && self.vip == key.dst && self.vport_be == key.dport_be
+    }
+}

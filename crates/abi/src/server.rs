@@ -1,5 +1,5 @@
 //! A service's server as the packet path sees it.
-use crate::{Addr, TIMEOUT_CLASSES};
+use crate::{Addr, IPPROTO_TCP, TIMEOUT_CLASSES};
 
 /// Direct routing: only the Ethernet addresses change.
 pub const MODE_DR: u8 = 0;
@@ -64,3 +64,39 @@ pub struct Server {
     pub pad2: [u32; 2],
 }
 const _: () = assert!(size_of::<Server>() == 64);
+
+/// What a server says about a connection's entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It is still the entry's server.
+    Good,
+    /// The entry is void; the next packet begins anew.
+    Void,
+    /// The client is to be told with a reset.
+    Reset,
+}
+
+impl Server {
+    /// Halted or removed: connections are treated by [`policy`].
+    #[inline(always)]
+    pub const fn is_gone(&self) -> bool {
+        matches!(self.state, state::HALT | state::REMOVED | state::FREE)
+    }
+
+    /// Whether an entry of `generation` may go on using this server.
+    #[inline(always)]
+    pub const fn standing(&self, generation: u32, proto: u8) -> Standing {
+        if self.generation != generation {
+            return Standing::Void;
+        }
+        if !self.is_gone() {
+            return Standing::Good;
+        }
+        match self.policy {
+            // "Out now" is not to be held up; only a removed server's connections may run on.
+            policy::HOLD if self.state == state::REMOVED => Standing::Good,
+            policy::RESET if proto == IPPROTO_TCP => Standing::Reset,
+            _ => Standing::Void,
+        }
+    }
+}

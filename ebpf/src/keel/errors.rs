@@ -1,14 +1,15 @@
 //! ICMP errors find their connection by the packet they quote (RFC 792, RFC 4443).
 use aya_ebpf::programs::XdpContext;
 use keel_abi::{
-    Choice, Connection, DropReason, FlowKey, Frame, Packet, connection_flags as flags, inner_flow,
+    Addr, Choice, Connection, DropReason, FlowKey, Frame, Packet, Server, Standing, connection_flags as flags,
+    inner_flow,
 };
 
 use crate::{
     count::{drop, pass},
     frame::XdpFrame,
     fresh,
-    maps::{ADDRESSES, CONFIG, CONNECTIONS, HALF_OPEN, PATH_OF, PATHS, Scratch},
+    maps::{ADDRESSES, CONFIG, CONNECTIONS, HALF_OPEN, PATH_OF, PATHS, SERVERS, Scratch},
     route::{self, CLIENT, Route},
 };
 
@@ -37,6 +38,8 @@ pub fn route(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
     let Some(sizes) = (unsafe { ADDRESSES.get(packet.key.dst) }) else {
         // From the servers' side: is the quoted packet one that we translated towards a server?
         let Some(connection) = found.filter(|c| c.flags & flags::REVERSE != 0) else {
+            // A tunnel packet in UDP looks like a flow too.
+            learn_mtu(&frame, packet, now);
             return pass() as Route;
         };
         *reverse = *connection;
@@ -46,7 +49,11 @@ pub fn route(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
         return drop(DropReason::IcmpUnrelated) as Route;
     }
     let id = match found {
-        Some(connection) => Some(connection.server),
+        Some(connection) => {
+            let proto = key.proto;
+            let good = |server: &&Server| server.standing(connection.generation, proto) == Standing::Good;
+            SERVERS.get(connection.server).filter(good).map(|_| connection.server)
+        }
         None => scheduled(key, *sizes),
     };
     match id {
@@ -71,25 +78,29 @@ fn learn_mtu(frame: &XdpFrame, packet: &Packet, now: u64) -> Option<()> {
     let l4 = packet.l4 as usize;
     let icmp_type: u8 = frame.read(l4)?;
     let code: u8 = frame.read(l4 + 1)?;
-    let (mtu, remote, floor) = if packet.v6 != 0 {
+    let (mtu, local, remote, floor) = if packet.v6 != 0 {
         if icmp_type != 2 {
             return None;
         }
         let words: [u32; 10] = frame.read(l4 + 8)?;
-        let remote = keel_abi::Addr([words[6], words[7], words[8], words[9]]);
-        (u32::from_be(frame.read::<u32>(l4 + 4)?), remote, 1280)
+        let local = Addr([words[2], words[3], words[4], words[5]]);
+        let remote = Addr([words[6], words[7], words[8], words[9]]);
+        (u32::from_be(frame.read::<u32>(l4 + 4)?), local, remote, 1280)
     } else {
         if icmp_type != 3 || code != 4 {
             return None;
         }
-        let remote = keel_abi::Addr::v4(frame.read(l4 + 8 + 16)?);
-        (u16::from_be(frame.read::<u16>(l4 + 6)?) as u32, remote, 576)
+        let words: [u32; 5] = frame.read(l4 + 8)?;
+        (u16::from_be(frame.read::<u16>(l4 + 6)?) as u32, Addr::v4(words[3]), Addr::v4(words[4]), 576)
     };
     // SAFETY: read once, not kept.
     let index = *unsafe { PATH_OF.get(remote) }?;
     let path = PATHS.get_ptr_mut(index)?;
     // SAFETY: an array element that is never freed; aligned words.
     unsafe {
+        if (*path).local != local {
+            return None;
+        }
         // Believe nothing below what every link must carry: a forged error must not choke the tunnel.
         (*path).learned_mtu = if mtu < floor { floor } else { mtu };
         (*path).learned_ns = now;

@@ -47,7 +47,7 @@ pub fn unknown(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
                 return route;
             }
         } else if HALF_OPEN.remove(packet.key).is_ok() {
-            add(half.server, Class::Pending, -1);
+            known::not_pending(half);
         }
     }
     match service_of(&packet.key, sizes) {
@@ -208,10 +208,11 @@ fn begin(ctx: &XdpContext, scratch: &mut Scratch, service: u32, now: u64) -> Rou
     let sticky = if persistent { sticking(pool.header, &packet.key, service, now) } else { NOBODY };
     let choice = if sticky != NOBODY {
         Choice::Server(sticky)
-    } else if kind == Beginning::New && !flood {
+    } else if kind == Beginning::New && !flood && !(one_packet && packet.fragment != 0) {
         choose(&pool, hash)
     } else {
-        // In a flood the ring alone decides, so that a connection whose entry is lost finds its server again.
+        // In a flood the ring alone decides, so that a connection whose entry is lost finds its server again; and for
+        // fragments of which nothing is remembered, so that they meet again.
         ring_choice(&pool, hash)
     };
     let id = match choice {
@@ -260,9 +261,17 @@ fn stick(header: &TableHeader, flow: &FlowKey, id: u32, server: &Server, now: u6
 fn sticking(header: &TableHeader, flow: &FlowKey, service: u32, now: u64) -> u32 {
     let key = PersistKey { client: persistent_client(header, flow), service };
     // SAFETY: read at once, not kept.
-    let Some(entry) = (unsafe { PERSISTENCE.get(key).or_else(|| PERSISTENCE_NEW.get(key)) }) else {
-        return NOBODY;
-    };
+    let server = sticks_to(unsafe { PERSISTENCE.get(key) }, now);
+    if server != NOBODY {
+        return server;
+    }
+    // SAFETY: as above.
+    sticks_to(unsafe { PERSISTENCE_NEW.get(key) }, now)
+}
+
+#[inline(always)]
+fn sticks_to(entry: Option<&PersistValue>, now: u64) -> u32 {
+    let Some(entry) = entry else { return NOBODY };
     let Some(server) = SERVERS.get(entry.server) else { return NOBODY };
     let usable =
         server.generation == entry.generation && matches!(server.state, state::ONLINE | state::DRAIN);
@@ -293,16 +302,25 @@ fn remember(ctx: &XdpContext, scratch: &mut Scratch, id: u32, marks: u8, now: u6
     true
 }
 
+/// Whether an entry for replies may be replaced: it is this connection's own, or its connection is over.
+#[inline(always)]
+fn gives_way(other: &Connection, packet: &Packet) -> bool {
+    other.replies_to(&packet.key) || TcpState::from_u8(other.state).reusable()
+}
+
 #[inline(never)]
 fn expect_reply(ctx: &XdpContext, packet: &Packet, key: &FlowKey, reverse: &mut Connection) -> bool {
     if let Some(other) = CONNECTIONS.get_ptr_mut(key) {
         // SAFETY: a live element; a racing removal leaves it readable until this run ends (RCU).
-        let other = unsafe { &*other };
-        let same = other.vip == packet.key.dst && other.vport_be == packet.key.dport_be;
-        if !same && !TcpState::from_u8(other.state).reusable() {
+        if !gives_way(unsafe { &*other }, packet) {
             return false;
         }
         let _ = CONNECTIONS.remove(key);
+    } else if let Some(other) = HALF_OPEN.get_ptr_mut(key) {
+        // SAFETY: as above.
+        if !gives_way(unsafe { &*other }, packet) {
+            return false;
+        }
     }
     reverse.flags |= flags::REVERSE;
     reverse.vip = packet.key.dst;

@@ -1,8 +1,8 @@
 //! Packets of connections that have an entry.
 use aya_ebpf::programs::XdpContext;
 use keel_abi::{
-    Connection, Direction, DropReason, FlowKey, IPPROTO_TCP, MODE_NAT, Packet, PersistKey, Server, TcpState,
-    connection_flags as flags, next_state, policy, state, tcp_flags,
+    Connection, Direction, DropReason, FlowKey, IPPROTO_TCP, MODE_NAT, Packet, PersistKey, PersistValue, Server,
+    Standing, TableHeader, TcpState, connection_flags as flags, next_state, tcp_flags,
 };
 
 use crate::{
@@ -26,31 +26,6 @@ pub fn class(state: u8) -> Class {
     if TcpState::from_u8(state).is_active() { Class::Active } else { Class::Inactive }
 }
 
-/// What an entry's server says about the entry.
-enum Standing {
-    Good,
-    /// The entry is void; the packet begins anew.
-    Anew,
-    /// The client is to be told with a reset.
-    Reset,
-}
-
-#[inline(always)]
-fn standing(connection: &Connection, server: &Server, proto: u8) -> Standing {
-    if server.generation != connection.generation {
-        return Standing::Anew;
-    }
-    if !is_gone(server) {
-        return Standing::Good;
-    }
-    match server.policy {
-        // "Out now" is not to be held up; only a removed server's connections may run on.
-        policy::HOLD if server.state == state::REMOVED => Standing::Good,
-        policy::RESET if proto == IPPROTO_TCP => Standing::Reset,
-        _ => Standing::Anew,
-    }
-}
-
 /// A packet with an entry in the connection table.
 #[inline(always)]
 pub fn established(ctx: &XdpContext, scratch: &mut Scratch, connection: &mut Connection, now: u64) -> Route {
@@ -58,7 +33,7 @@ pub fn established(ctx: &XdpContext, scratch: &mut Scratch, connection: &mut Con
     let id = connection.server;
     let Some(server) = SERVERS.get(id) else { return ANEW };
     let reverse = connection.flags & flags::REVERSE != 0;
-    if server.generation != connection.generation || is_gone(server) {
+    if server.generation != connection.generation || server.is_gone() {
         let route = gone(ctx, packet, connection, now);
         if route != STAY {
             return route;
@@ -66,12 +41,11 @@ pub fn established(ctx: &XdpContext, scratch: &mut Scratch, connection: &mut Con
     }
     const EVENTFUL: u8 = tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST;
     if packet.tcp_flags & EVENTFUL != 0 {
-        let syn = packet.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
-        if syn && !reverse && TcpState::from_u8(connection.state).reusable() {
+        if is_first(packet) && !reverse && TcpState::from_u8(connection.state).reusable() {
             forget(&packet.key, connection, server);
             return ANEW;
         }
-        transition(packet, connection);
+        transition(packet, connection, server);
     }
     if now.wrapping_sub(connection.seen_ns) >= REFRESH_NS {
         connection.seen_ns = now;
@@ -86,30 +60,33 @@ pub fn established(ctx: &XdpContext, scratch: &mut Scratch, connection: &mut Con
     CLIENT
 }
 
+/// A SYN without ACK: the first packet of a connection.
+#[inline(always)]
+fn is_first(packet: &Packet) -> bool {
+    packet.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
+}
+
 /// The entry's server is still to be used.
 const STAY: Route = 1 << 40;
-
-#[inline(always)]
-fn is_gone(server: &Server) -> bool {
-    matches!(server.state, state::HALT | state::REMOVED | state::FREE)
-}
 
 /// A packet whose entry points at a server that was halted or removed.
 #[inline(never)]
 fn gone(ctx: &XdpContext, packet: &Packet, connection: &Connection, now: u64) -> Route {
     let Some(server) = SERVERS.get(connection.server) else { return ANEW };
-    match standing(connection, server, packet.key.proto) {
-        Standing::Good => STAY,
-        Standing::Anew => {
-            forget(&packet.key, connection, server);
-            ANEW
-        }
-        Standing::Reset if connection.flags & flags::REVERSE != 0 => drop(DropReason::ServerGone) as Route,
-        Standing::Reset => {
-            forget(&packet.key, connection, server);
-            answer::tcp_reset(ctx, packet, now) as Route
-        }
+    let standing = server.standing(connection.generation, packet.key.proto);
+    if standing == Standing::Good {
+        return STAY;
     }
+    if connection.flags & flags::REVERSE != 0 && server.generation == connection.generation {
+        // What a server that is out still says reaches nobody; the client's next packet decides what becomes of it.
+        return drop(DropReason::ServerGone) as Route;
+    }
+    forget(&packet.key, connection, server);
+    // A client that begins anew gets a server, not a reset.
+    if standing == Standing::Reset && !is_first(packet) {
+        return answer::tcp_reset(ctx, packet, now) as Route;
+    }
+    ANEW
 }
 
 /// The forward key of the connection whose reverse key is `key`.
@@ -125,11 +102,25 @@ fn forward_key(key: &FlowKey, connection: &Connection) -> FlowKey {
     }
 }
 
-/// SYN, FIN or RST on an established entry. The forward entry keeps the state; the count follows it.
+/// The entry for replies to the connection with forward key `key`, if it is that connection's.
+#[inline(always)]
+fn reply_entry<'a>(key: &FlowKey, server: &Server) -> Option<&'a mut Connection> {
+    let entry = CONNECTIONS.get_ptr_mut(send::reply_key(key, server))?;
+    // SAFETY: a live element; a racing removal leaves it readable until this run ends (RCU).
+    let entry = unsafe { &mut *entry };
+    if entry.replies_to(key) { Some(entry) } else { None }
+}
+
+/// SYN, FIN or RST on an established entry. The forward entry keeps the state, the other one a copy; the count follows.
 #[inline(never)]
-fn transition(packet: &Packet, connection: &mut Connection) {
+fn transition(packet: &Packet, connection: &mut Connection, server: &Server) {
     if connection.flags & flags::REVERSE == 0 {
         advance(connection, Direction::Forward, packet.tcp_flags);
+        if server.mode == MODE_NAT
+            && let Some(reverse) = reply_entry(&packet.key, server)
+        {
+            reverse.state = connection.state;
+        }
         return;
     }
     let key = forward_key(&packet.key, connection);
@@ -165,19 +156,16 @@ fn refresh(ctx: &XdpContext, packet: &Packet, connection: &Connection, server: &
     if connection.flags & flags::REVERSE != 0 {
         let key = forward_key(&packet.key, connection);
         if let Some(forward) = CONNECTIONS.get_ptr_mut(key) {
-            // SAFETY: a live element, see `transition`.
+            // SAFETY: a live element, see `reply_entry`.
             unsafe { (*forward).seen_ns = now };
         }
         return;
     }
-    if server.mode == MODE_NAT {
-        let key = send::reply_key(&packet.key, server);
-        if let Some(reverse) = CONNECTIONS.get_ptr_mut(key) {
-            // SAFETY: a live element, see `transition`.
-            let reverse = unsafe { &mut *reverse };
-            reverse.seen_ns = now;
-            fresh::learn_client(ctx, packet, reverse);
-        }
+    if server.mode == MODE_NAT
+        && let Some(reverse) = reply_entry(&packet.key, server)
+    {
+        reverse.seen_ns = now;
+        fresh::learn_client(ctx, packet, reverse);
     }
     if connection.flags & flags::PERSISTENT == 0 {
         return;
@@ -186,11 +174,8 @@ fn refresh(ctx: &XdpContext, packet: &Packet, connection: &Connection, server: &
     let prefix = if packet.v6 != 0 { header.prefix6 } else { header.prefix4 };
     let key = PersistKey { client: packet.key.src.masked(prefix), service: server.service };
     if let Some(entry) = PERSISTENCE.get_ptr_mut(key) {
-        // SAFETY: a live element, see `transition`.
-        let entry = unsafe { &mut *entry };
-        if entry.server == connection.server {
-            entry.expires_ns = now + header.persist_ns;
-        }
+        // SAFETY: a live element, see `reply_entry`.
+        prolong(unsafe { &mut *entry }, connection.server, header, now);
     }
 }
 
@@ -200,23 +185,34 @@ pub fn forget(key: &FlowKey, connection: &Connection, server: &Server) {
     if connection.flags & flags::REVERSE != 0 {
         let forward = forward_key(key, connection);
         if let Some(entry) = CONNECTIONS.get_ptr_mut(forward) {
-            // SAFETY: a live element, see `transition`.
-            let (id, state) = unsafe { ((*entry).server, (*entry).state) };
-            if CONNECTIONS.remove(forward).is_ok() {
-                add(id, class(state), -1);
-            }
+            // SAFETY: a live element, see `reply_entry`.
+            remove_counted(&forward, unsafe { &*entry }, server);
         }
         let _ = CONNECTIONS.remove(key);
         return;
     }
-    let id = connection.server;
-    let state = connection.state;
-    if server.mode == MODE_NAT {
+    // The entry for replies may be another connection's by now: same client and server, another virtual service.
+    if server.mode == MODE_NAT && reply_entry(key, server).is_some() {
         let _ = CONNECTIONS.remove(send::reply_key(key, server));
     }
-    // Whoever removes it corrects the count; two at once must not do it twice.
-    if CONNECTIONS.remove(key).is_ok() {
+    remove_counted(key, connection, server);
+}
+
+/// Whoever removes a forward entry corrects the count; two at once must not do it twice. The counts of a slot that has
+/// another server by now are not the entry's.
+#[inline(always)]
+fn remove_counted(key: &FlowKey, connection: &Connection, server: &Server) {
+    let (id, generation, state) = (connection.server, connection.generation, connection.state);
+    if CONNECTIONS.remove(key).is_ok() && server.generation == generation {
         add(id, class(state), -1);
+    }
+}
+
+/// Takes one off the pending count of an entry's server, unless its slot has another server by now.
+#[inline(always)]
+pub fn not_pending(entry: &Connection) {
+    if SERVERS.get(entry.server).is_some_and(|server| server.generation == entry.generation) {
+        add(entry.server, Class::Pending, -1);
     }
 }
 
@@ -225,13 +221,16 @@ pub fn forget(key: &FlowKey, connection: &Connection, server: &Server) {
 pub fn half_open(packet: &Packet, scratch: &mut Connection, connection: &mut Connection, now: u64) -> Route {
     let id = connection.server;
     let Some(server) = SERVERS.get(id) else { return ANEW };
-    if !matches!(standing(connection, server, packet.key.proto), Standing::Good) {
+    if server.standing(connection.generation, packet.key.proto) != Standing::Good {
         if HALF_OPEN.remove(packet.key).is_ok() {
-            add(id, Class::Pending, -1);
+            not_pending(connection);
         }
         return ANEW;
     }
     connection.seen_ns = now;
+    if packet.tcp_flags & tcp_flags::RST != 0 {
+        connection.state = TcpState::Close as u8;
+    }
     if proves(packet, connection, now) {
         *scratch = *connection;
         promote(packet, scratch, now);
@@ -249,8 +248,9 @@ fn proves(packet: &Packet, connection: &Connection, now: u64) -> bool {
         return packet.tcp_flags & tcp_flags::RST == 0
             && now.wrapping_sub(connection.created_ns) >= MIDSTREAM_NS;
     }
-    // The client's answer to the server's SYN-ACK. A reset instead ends a connection that never was.
-    packet.tcp_flags & (tcp_flags::SYN | tcp_flags::RST) == 0
+    // The client's answer to the server's SYN-ACK. A reset instead ends a connection that never was, and later
+    // fragments show no flags at all.
+    packet.tcp_flags & (tcp_flags::SYN | tcp_flags::RST | tcp_flags::ACK) == tcp_flags::ACK
 }
 
 /// Moves a proved connection to the table nothing is evicted from. If that table is full it stays where it is.
@@ -276,7 +276,7 @@ fn promote(packet: &Packet, entry: &mut Connection, now: u64) {
         add(id, Class::Pending, -1);
     }
     if entry.flags & flags::PERSISTENT != 0 {
-        persist(packet, server, now);
+        persist(packet, id, server, now);
     }
 }
 
@@ -285,7 +285,7 @@ fn promote(packet: &Packet, entry: &mut Connection, now: u64) {
 fn promote_reply(packet: &Packet, server: &Server, state: u8) -> bool {
     let key = send::reply_key(&packet.key, server);
     let Some(half) = HALF_OPEN.get_ptr_mut(key) else { return CONNECTIONS.get_ptr_mut(key).is_some() };
-    // SAFETY: a live element, see `transition`.
+    // SAFETY: a live element, see `reply_entry`.
     let half = unsafe { &mut *half };
     half.state = state;
     if CONNECTIONS.insert(key, &*half, 0).is_err() {
@@ -296,16 +296,27 @@ fn promote_reply(packet: &Packet, server: &Server, state: u8) -> bool {
 }
 
 #[inline(always)]
-fn persist(packet: &Packet, server: &Server, now: u64) {
+fn persist(packet: &Packet, id: u32, server: &Server, now: u64) {
     let Some(header) = fresh::header(server.service) else { return };
     let prefix = if packet.v6 != 0 { header.prefix6 } else { header.prefix4 };
     let key = PersistKey { client: packet.key.src.masked(prefix), service: server.service };
     if let Some(new) = PERSISTENCE_NEW.get_ptr_mut(key) {
-        // SAFETY: a live element, see `transition`.
+        // SAFETY: a live element, see `reply_entry`.
         let mut entry = unsafe { *new };
         entry.expires_ns = now + header.persist_ns;
         let _ = PERSISTENCE.insert(key, entry, 0);
         let _ = PERSISTENCE_NEW.remove(key);
+    } else if let Some(entry) = PERSISTENCE.get_ptr_mut(key) {
+        // SAFETY: a live element, see `reply_entry`.
+        prolong(unsafe { &mut *entry }, id, header, now);
+    }
+}
+
+/// Activity of a client on the server it sticks to.
+#[inline(always)]
+fn prolong(entry: &mut PersistValue, id: u32, header: &TableHeader, now: u64) {
+    if entry.server == id {
+        entry.expires_ns = now + header.persist_ns;
     }
 }
 
@@ -319,7 +330,7 @@ pub fn half_open_reply(scratch: &mut Scratch, connection: &mut Connection, now: 
         connection.state = TcpState::Close as u8;
         let key = forward_key(&packet.key, connection);
         if let Some(forward) = HALF_OPEN.get_ptr_mut(key) {
-            // SAFETY: a live element, see `transition`.
+            // SAFETY: a live element, see `reply_entry`.
             unsafe { (*forward).state = TcpState::Close as u8 };
         }
     }

@@ -46,7 +46,7 @@ fn carry_out(record: &ReapRecord, now: u64) {
     }
 }
 
-/// Removes the connection of forward key `key` if neither direction has been busy for `idle_ns`.
+/// Removes the connection of `key` if neither direction has been busy for `idle_ns`.
 #[inline(always)]
 fn expire(key: &FlowKey, idle_ns: u64, now: u64) {
     if let Some(entry) = CONNECTIONS.get_ptr(key) {
@@ -67,11 +67,15 @@ fn expire(key: &FlowKey, idle_ns: u64, now: u64) {
         return;
     }
     if HALF_OPEN.remove(key).is_ok() && entry.flags & flags::REVERSE == 0 {
-        add(entry.server, Class::Pending, -1);
+        known::not_pending(&entry);
         if let Some(server) = SERVERS.get(entry.server)
             && server.mode == keel_abi::MODE_NAT
         {
-            let _ = HALF_OPEN.remove(send::reply_key(key, server));
+            let reply = send::reply_key(key, server);
+            // SAFETY: as above.
+            if HALF_OPEN.get_ptr(reply).is_some_and(|other| unsafe { &*other }.replies_to(key)) {
+                let _ = HALF_OPEN.remove(reply);
+            }
         }
     }
 }

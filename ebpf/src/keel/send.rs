@@ -1,7 +1,7 @@
 //! Sending a packet on its way: to a server in its mode, or back to a client.
 use aya_ebpf::{bindings::xdp_action::XDP_TX, helpers::bpf_xdp_adjust_head, programs::XdpContext};
 use keel_abi::{
-    Addr, DropReason, Encap, FlowKey, FrameMut, InnerFlow, MODE_GUE, MODE_NAT, MODE_TUN, Mac, PATH_REACHABLE,
+    Addr, Connection, DropReason, Encap, FlowKey, FrameMut, InnerFlow, MODE_GUE, MODE_NAT, MODE_TUN, Mac, PATH_REACHABLE,
     Packet, Path, Server, decrement_ttl, flow_hash, icmp_forward, icmp_reverse, nat_forward, nat_reverse,
     set_ethernet, write_outer,
 };
@@ -16,7 +16,8 @@ use crate::{
 const ETH_VLAN: u16 = 0x8100u16.to_be();
 const ETH_IPV4: u16 = 0x0800u16.to_be();
 const ETH_IPV6: u16 = 0x86ddu16.to_be();
-/// Priority and drop-eligible bits of a VLAN tag (IEEE 802.1Q §9.6).
+const ETH_QINQ: u16 = 0x88a8u16.to_be();
+/// Priority and drop-eligible bits of a VLAN tag (IEEE 802.1Q §9.6); the rest is the VLAN.
 const PRIORITY: u16 = 0xf000u16.to_be();
 
 /// A learned path MTU is forgotten after ten minutes (RFC 1191 §6.3).
@@ -91,7 +92,32 @@ pub fn to_client(ctx: &XdpContext, scratch: &Scratch, now: u64) -> u32 {
         stats.packets_out += 1;
         stats.bytes_out += packet.ip_len as u64;
     }
+    if reverse.vlan[1] != 0 {
+        return link_double(ctx, packet, reverse);
+    }
     link(ctx, packet, reverse.dmac, reverse.smac, reverse.vlan[0], reverse.ifindex)
+}
+
+/// Gives the frame the two tags its client's frames come with.
+#[inline(never)]
+fn link_double(ctx: &XdpContext, packet: &Packet, to: &Connection) -> u32 {
+    let missing = 2 - packet.tags as i32;
+    // SAFETY: a helper call on the live context; the frame is made anew afterwards.
+    if missing != 0 && unsafe { bpf_xdp_adjust_head(ctx.ctx, -missing * 4) } != 0 {
+        return drop(DropReason::Rewrite);
+    }
+    let mut frame = XdpFrame::new(ctx);
+    let ethertype = if packet.v6 != 0 { ETH_IPV6 } else { ETH_IPV4 };
+    let done = set_ethernet(&mut frame, to.dmac, to.smac)
+        .and_then(|()| frame.write(12, ETH_QINQ))
+        .and_then(|()| frame.write(14, to.vlan[0]))
+        .and_then(|()| frame.write(16, ETH_VLAN))
+        .and_then(|()| frame.write(18, to.vlan[1]))
+        .and_then(|()| frame.write(20, ethertype));
+    if done.is_none() {
+        return drop(DropReason::Rewrite);
+    }
+    out(ctx, to.ifindex)
 }
 
 /// Errors are rare and their rewriting is long: kept out of the way of the common packet.
@@ -185,7 +211,7 @@ fn ethernet(
         return Some(14);
     }
     frame.write(12, ETH_VLAN)?;
-    frame.write(14, vlan | (came_with & PRIORITY))?;
+    frame.write(14, (vlan & !PRIORITY) | (came_with & PRIORITY))?;
     frame.write(16, ethertype)?;
     Some(18)
 }
@@ -217,16 +243,17 @@ pub fn link(ctx: &XdpContext, packet: &Packet, dmac: Mac, smac: Mac, vlan: u16, 
 /// Out of the interface it came in by, or over to another.
 #[inline(always)]
 pub fn out(ctx: &XdpContext, ifindex: u32) -> u32 {
+    let mut verdict = XDP_TX;
+    if ifindex != ctx.ingress_ifindex() as u32 {
+        verdict = match PORTS.redirect(ifindex, 0) {
+            Ok(verdict) => verdict,
+            Err(_) => return drop(DropReason::NoInterface),
+        };
+    }
     if let Some(totals) = totals() {
         totals.forwarded += 1;
     }
-    if ifindex == ctx.ingress_ifindex() as u32 {
-        return XDP_TX;
-    }
-    match PORTS.redirect(ifindex, 0) {
-        Ok(verdict) => verdict,
-        Err(_) => drop(DropReason::NoInterface),
-    }
+    verdict
 }
 
 /// The key replies of `server` to the client of `key` come with.
