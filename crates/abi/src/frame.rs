@@ -17,6 +17,9 @@ impl Plain for [u32; 10] {}
 pub trait Frame {
     /// The value at `offset`, in the byte order of the wire.
     fn read<T: Plain>(&self, offset: usize) -> Option<T>;
+
+    /// Whether the frame is at least `length` bytes long.
+    fn holds(&self, length: usize) -> bool;
 }
 
 /// Writes at byte offsets from the start of the Ethernet header.
@@ -35,6 +38,10 @@ impl Frame for SliceFrame<'_> {
         // SAFETY: the range above is exactly size_of::<T>() bytes inside the slice; `T: Plain` is valid for any
         // bit pattern, and read_unaligned has no alignment requirement.
         Some(unsafe { core::ptr::read_unaligned(bytes.as_ptr().cast()) })
+    }
+
+    fn holds(&self, length: usize) -> bool {
+        self.0.len() >= length
     }
 }
 

@@ -9,6 +9,10 @@ const ETH_QINQ: u16 = 0x88a8u16.to_be();
 /// Extension headers looked through in IPv6; more is malformed (RFC 8200 §4.1 lists seven, each once).
 const MAX_EXTENSIONS: usize = 7;
 
+/// Transport headers begin before this offset, or the packet is malformed: what quotes them lies within the packet
+/// path's reach then too (`ebpf/src/keel/frame.rs`).
+const MAX_TRANSPORT_OFFSET: usize = 512;
+
 /// Which part of a datagram a packet carries.
 #[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -147,13 +151,18 @@ fn parse_v6<F: Frame>(frame: &F, packet: &mut Packet, l3: usize) -> Parsed {
     packet.dont_fragment = 1;
     packet.fragment = FragmentPart::Whole as u8;
     packet.fragment_id = 0;
-    if first >> 28 != 6 || payload > 65_535 - 40 {
+    // A mapped address stands for IPv4 in our keys and never on a wire (RFC 6890 §2.2.3).
+    let mapped = packet.key.src.is_v4() || packet.key.dst.is_v4();
+    if first >> 28 != 6 || payload > 65_535 - 40 || mapped {
         return Parsed::Malformed;
     }
     packet.ip_len = payload as u16 + 40;
     let mut next = (second >> 8) as u8;
     let mut offset = l3 + 40;
     for _ in 0..MAX_EXTENSIONS {
+        if offset > MAX_TRANSPORT_OFFSET {
+            return Parsed::Malformed;
+        }
         match next {
             // Hop-by-hop, routing, destination options: length in 8-byte units beyond the first.
             0 | 43 | 60 => {
@@ -182,6 +191,9 @@ fn parse_v6<F: Frame>(frame: &F, packet: &mut Packet, l3: usize) -> Parsed {
             _ => break,
         }
     }
+    if offset > MAX_TRANSPORT_OFFSET || matches!(next, 0 | 43 | 60) || (next == 44 && packet.fragment == 0) {
+        return Parsed::Malformed;
+    }
     packet.key.proto = next;
     packet.l4 = offset as u16;
     transport(frame, packet, l3 + packet.ip_len as usize)
@@ -198,6 +210,9 @@ const fn halves(word: u32) -> [u16; 2] {
 #[inline(always)]
 fn transport<F: Frame>(frame: &F, packet: &mut Packet, end: usize) -> Parsed {
     let l4 = packet.l4 as usize;
+    if !frame.holds(end) {
+        return Parsed::Malformed;
+    }
     let later = packet.fragment == FragmentPart::Later as u8;
     match packet.key.proto {
         IPPROTO_TCP | IPPROTO_UDP if later => Parsed::Transport,
@@ -289,6 +304,45 @@ mod tests {
     fn a_packet_shorter_than_its_transport_header_is_malformed() {
         let mut frame = v4_udp();
         frame[17] = 24;
+        assert_eq!(parsed(frame).0, Parsed::Malformed);
+    }
+
+    #[test]
+    fn a_packet_shorter_than_it_says_is_malformed() {
+        let mut frame = v4_udp();
+        frame.pop();
+        assert_eq!(parsed(frame).0, Parsed::Malformed);
+    }
+
+    fn v6(next: u8, rest: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0; 12];
+        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+        frame.extend((rest.len() as u16).to_be_bytes());
+        frame.extend([next, 64]);
+        frame.extend([0x20; 32]);
+        frame.extend(rest);
+        frame
+    }
+
+    #[test]
+    fn endless_extension_headers_are_malformed() {
+        let many = [[60, 0, 1, 4, 0, 0, 0, 0]; 9].concat();
+        assert_eq!(parsed(v6(60, &many)).0, Parsed::Malformed);
+        let mut long = vec![17, 100];
+        long.resize(808, 0);
+        long.extend([0, 1, 0, 2, 0, 8, 0, 0]);
+        assert_eq!(parsed(v6(0, &long)).0, Parsed::Malformed);
+        long[1] = 10;
+        long.drain(..720);
+        long[..2].copy_from_slice(&[17, 10]);
+        assert_eq!(parsed(v6(0, &long)).0, Parsed::Transport);
+    }
+
+    #[test]
+    fn ipv4_addresses_in_ipv6_packets_are_malformed() {
+        let mut frame = v6(17, &[0, 1, 0, 2, 0, 8, 0, 0]);
+        assert_eq!(parsed(frame.clone()).0, Parsed::Transport);
+        frame[38..50].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
         assert_eq!(parsed(frame).0, Parsed::Malformed);
     }
 

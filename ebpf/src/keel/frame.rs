@@ -62,6 +62,11 @@ impl Frame for XdpFrame {
         // SAFETY: checked to lie within the packet; the kernel allows unaligned access to packet memory.
         self.pointer::<T>(offset).map(|p| unsafe { *p })
     }
+
+    #[inline(always)]
+    fn holds(&self, length: usize) -> bool {
+        self.len() >= length
+    }
 }
 
 impl FrameMut for XdpFrame {
