@@ -3,8 +3,8 @@
 use aya::maps::{Array, MapData};
 use keel_abi::{
     Candidates, Choice, Chunk, Config, Connection, FlowKey, Load, MEMBERS_PER_CHUNK, Member, PersistKey,
-    PersistValue, PortKey, RING_SLOTS_PER_CHUNK, TableHeader, choose, from_bytes, ring_hash, service_flags,
-    state,
+    PersistValue, PortKey, RING_SLOTS_PER_CHUNK, Server, Standing, TableHeader, choose, from_bytes,
+    persistent_client, ring_hash, service_flags, state,
 };
 use keel_net::bpf_batch::BatchMap;
 
@@ -77,9 +77,8 @@ impl Dataplane {
         let key = question.key;
         if let Some((entry, half_open)) = self.entry(&key)? {
             let server = self.shadow.servers.get(&entry.server).copied();
-            if let Some(server) =
-                server.filter(|s| s.generation == entry.generation && s.state != state::HALT)
-            {
+            let good = |s: &Server| s.standing(entry.generation, key.proto) == Standing::Good;
+            if let Some(server) = server.filter(good) {
                 return Ok(Explanation::Known {
                     service: server.service,
                     server: entry.server,
@@ -100,11 +99,7 @@ impl Dataplane {
             return Err(DataplaneError::Missing { kind: "map", name: "TABLES" });
         };
         if header.flags & service_flags::PERSISTENT != 0
-            && let Some(value) = self.sticking(&header, key, service)?
-            && now_ns < value.expires_ns
-            && self.shadow.servers.get(&value.server).is_some_and(|s| {
-                s.generation == value.generation && matches!(s.state, state::ONLINE | state::DRAIN)
-            })
+            && let Some(value) = self.sticking(&header, key, service, now_ns)?
         {
             return Ok(Explanation::Persistent {
                 service,
@@ -137,14 +132,26 @@ impl Dataplane {
         Ok(None)
     }
 
-    fn sticking(&self, header: &TableHeader, key: &FlowKey, service: Slot) -> Result<Option<PersistValue>> {
-        let prefix = if key.src.is_v4() { header.prefix4 } else { header.prefix6 };
-        let key = PersistKey { client: key.src.masked(prefix), service };
+    fn sticking(
+        &self,
+        header: &TableHeader,
+        key: &FlowKey,
+        service: Slot,
+        now_ns: u64,
+    ) -> Result<Option<PersistValue>> {
+        let key = PersistKey { client: persistent_client(header, key), service };
+        let valid = |value: &PersistValue| {
+            let usable = |s: &Server| {
+                s.generation == value.generation && matches!(s.state, state::ONLINE | state::DRAIN)
+            };
+            now_ns < value.expires_ns && self.shadow.servers.get(&value.server).is_some_and(usable)
+        };
         for (map, name) in
             [(&self.maps.persistence, "PERSISTENCE"), (&self.maps.persistence_new, "PERSISTENCE_NEW")]
         {
             match map.get(&key, 0) {
-                Ok(value) => return Ok(Some(value)),
+                Ok(value) if valid(&value) => return Ok(Some(value)),
+                Ok(_) => {}
                 Err(aya::maps::MapError::KeyNotFound) => {}
                 Err(source) => return Err(DataplaneError::Map { action: "reading", map: name, source }),
             }

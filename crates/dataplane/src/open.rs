@@ -65,6 +65,8 @@ pub struct Dataplane {
     pub(crate) root: PathBuf,
     /// Counters of servers that are gone, per service slot, so that totals never fall.
     pub(crate) retired: std::collections::HashMap<u32, crate::ServerCounters>,
+    /// By how much the pending counts were too high at the last sweep.
+    pub(crate) excess: std::collections::HashMap<crate::ServerId, i32>,
 }
 
 impl std::fmt::Debug for Dataplane {
@@ -106,7 +108,8 @@ impl Dataplane {
             maps.config.set(0, default_config(), 0).context("writing the settings", "CONFIG")?;
         }
         let shadow = Shadow::read(&maps)?;
-        Ok((Self { maps, shadow, ebpf, root, retired: std::collections::HashMap::new() }, adoption))
+        let (retired, excess) = Default::default();
+        Ok((Self { maps, shadow, ebpf, root, retired, excess }, adoption))
     }
 
     /// Removes every trace: detaches the program from all interfaces and unpins all maps of all layouts. Connections

@@ -15,6 +15,9 @@ use crate::{
 const SLOTS: u32 = 16_384;
 const SERVERS: u32 = 65_536;
 const PATHS: u32 = 16_384;
+const SERVICES: u32 = 131_072;
+const ADDRESSES: u32 = 65_536;
+const NAT_SERVERS: u32 = 65_536;
 
 /// A NAT service with more ports than this, and no port of the server's own, has its replies recognised by the
 /// server's address alone.
@@ -66,6 +69,7 @@ pub fn plan(shadow: &Shadow, desired: &Desired) -> Result<Vec<Op>, DataplaneErro
     for service in &desired.services {
         planner.service(service)?;
     }
+    planner.check_room()?;
     Ok(planner.finish())
 }
 
@@ -232,6 +236,8 @@ impl<'a> Planner<'a> {
         let Some(vip) = service.address() else { return };
         for proto in service.keys.iter().map(|k| k.proto).collect::<BTreeSet<_>>() {
             let ports = ports_of(service, proto);
+            // Replies from one end to several virtual ports can't be told apart without their connection's entry.
+            let shared = server.port_be != 0 && ports.len() > 1;
             let ends: Vec<(u16, u16)> = if server.port_be != 0 {
                 ports.iter().take(1).map(|port| (server.port_be, port.to_be())).collect()
             } else if ports.len() > LISTED_PORTS {
@@ -241,7 +247,7 @@ impl<'a> Planner<'a> {
             };
             for (port_be, vport_be) in ends {
                 let key = NatServerKey { addr: server.addr, port_be, proto, pad: 0 };
-                let value = NatServerValue { vip, server: id, vport_be, ambiguous: 0 };
+                let value = NatServerValue { vip, server: id, vport_be, ambiguous: shared.into() };
                 self.nat_servers
                     .entry(key)
                     .and_modify(|other| {
@@ -252,6 +258,18 @@ impl<'a> Planner<'a> {
                     .or_insert(value);
             }
         }
+    }
+
+    /// What is added comes before what goes, so both have to fit for a moment.
+    fn check_room(&self) -> Result<(), DataplaneError> {
+        let shadow = self.shadow;
+        let union = |old: usize, new: usize| (old + new) as u32;
+        let blocks = self.services.keys().filter(|k| !shadow.services.contains_key(k)).count();
+        full("port ranges", union(shadow.services.len(), blocks), SERVICES)?;
+        let addresses = self.addresses.keys().filter(|a| !shadow.addresses.contains_key(a)).count();
+        full("virtual addresses", union(shadow.addresses.len(), addresses), ADDRESSES)?;
+        let ends = self.nat_servers.keys().filter(|k| !shadow.nat_servers.contains_key(k)).count();
+        full("ports of NAT servers", union(shadow.nat_servers.len(), ends), NAT_SERVERS)
     }
 
     fn finish(self) -> Vec<Op> {
@@ -298,6 +316,10 @@ impl<'a> Planner<'a> {
         ops.extend(shadow.paths.iter().filter(unused).map(|(a, p)| Op::DropPath(*a, *p)));
         ops
     }
+}
+
+fn full(what: &'static str, wanted: u32, limit: u32) -> Result<(), DataplaneError> {
+    if wanted > limit { Err(DataplaneError::Full { what, limit }) } else { Ok(()) }
 }
 
 /// The service's ports of one protocol, ascending.

@@ -57,7 +57,13 @@ impl Dataplane {
         }
         let removed = survey.doomed.len() as u64;
         let mut orders = survey.doomed;
-        orders.extend(corrections(&before, &survey.pending));
+        orders.extend(survey.halves);
+        let mut excess = excess(&before, &survey.pending);
+        let corrections = corrections(&self.excess, &excess);
+        // What is corrected now is no argument next time.
+        excess.retain(|server, _| corrections.iter().all(|order| order.server != *server));
+        self.excess = excess;
+        orders.extend(corrections);
         for batch in orders.chunks(REAP_BATCH) {
             self.reap(batch)?;
         }
@@ -102,6 +108,8 @@ const XDP_PASS: u32 = 2;
 struct Survey {
     found: Connections,
     doomed: Vec<ReapRecord>,
+    /// Entries for replies whose connection is idle, or gone without them.
+    halves: Vec<ReapRecord>,
     pending: HashMap<ServerId, u64>,
     used: HashSet<ServerId>,
     stuck: HashMap<ServerId, Stuck>,
@@ -120,6 +128,10 @@ impl Survey {
         *(if half { &mut self.found.half_open } else { &mut self.found.established }) += 1;
         let reverse = entry.flags & flags::REVERSE != 0;
         let server = server.filter(|s| s.generation == entry.generation);
+        let idle_ns = now_ns.saturating_sub(entry.seen_ns);
+        let limit = idle_limit(key, entry, server);
+        let doomed = idle_ns >= u64::from(limit) * 1_000_000_000;
+        let order = ReapRecord { key: *key, kind: reap_kind::EXPIRE, argument: limit, server: 0, pad: 0 };
         if half && reverse {
             if entry.flags & flags::ANSWERED != 0 && is_stuck(key, entry, now_ns) {
                 self.stuck.entry(entry.server).or_default().answered += 1;
@@ -127,15 +139,15 @@ impl Survey {
             return;
         }
         if reverse {
+            // Busy whenever its connection is. Nothing is evicted from this table: one whose connection could not be
+            // established has to go by itself.
+            if doomed {
+                self.halves.push(order);
+            }
             return;
         }
-        let idle_ns = now_ns.saturating_sub(entry.seen_ns);
-        let limit = server.map_or(0, |s| s.timeouts[class_of(key, entry) as usize]);
-        let orphan = server.is_none_or(|s| s.state == state::REMOVED && s.policy != policy::HOLD);
-        let doomed = orphan && idle_ns > GRACE_NS || idle_ns >= u64::from(limit) * 1_000_000_000;
         if doomed {
-            let argument = if orphan { GRACE_NS / 1_000_000_000 } else { u64::from(limit) } as u32;
-            self.doomed.push(ReapRecord { key: *key, kind: reap_kind::EXPIRE, argument, server: 0, pad: 0 });
+            self.doomed.push(order);
             return;
         }
         self.used.insert(entry.server);
@@ -150,7 +162,15 @@ impl Survey {
 
 /// The connections of a removed server are kept this long after their last packet, so that each of them gets its
 /// reset or its new server when it speaks again.
-const GRACE_NS: u64 = 60_000_000_000;
+const GRACE: u32 = 60;
+
+/// Seconds after which an entry goes.
+fn idle_limit(key: &FlowKey, entry: &Connection, server: Option<&keel_abi::Server>) -> u32 {
+    let Some(server) = server else { return GRACE };
+    let limit = server.timeouts[class_of(key, entry) as usize];
+    let orphan = server.state == state::REMOVED && server.policy != policy::HOLD;
+    if orphan { limit.min(GRACE) } else { limit }
+}
 
 fn is_stuck(key: &FlowKey, entry: &Connection, now_ns: u64) -> bool {
     key.proto == IPPROTO_TCP
@@ -162,26 +182,39 @@ fn class_of(key: &FlowKey, entry: &Connection) -> u32 {
     if key.proto == IPPROTO_TCP { TcpState::from_u8(entry.state).timeout_class() } else { timeout_class::UDP }
 }
 
-/// Orders that bring the pending counts down to what was found. Only downwards, and only for what was already counted
-/// before the walk: a connection that began meanwhile must not be discounted.
-fn corrections(before: &HashMap<ServerId, u64>, found: &HashMap<ServerId, u64>) -> Vec<ReapRecord> {
+/// How many more pending connections were counted than found. Counted before the walk: a connection that began
+/// meanwhile is found but was not counted.
+fn excess(before: &HashMap<ServerId, u64>, found: &HashMap<ServerId, u64>) -> HashMap<ServerId, i32> {
     before
         .iter()
         .filter_map(|(server, counted)| {
             let found = found.get(server).copied().unwrap_or(0);
-            let excess = i32::try_from(counted.checked_sub(found)?).ok().filter(|excess| *excess > SLACK)?;
-            Some(ReapRecord {
-                kind: reap_kind::PENDING,
-                argument: (-excess) as u32,
-                server: *server,
-                ..Default::default()
-            })
+            let excess = i32::try_from(counted.checked_sub(found)?).ok().filter(|excess| *excess > 0)?;
+            Some((*server, excess))
         })
         .collect()
 }
 
-/// Connections that were counted before the walk and left the table during it look like an excess; a handful of them
-/// is left to the next sweep.
+/// Orders that bring the pending counts down. Connections that left the table during the walk look like an excess too:
+/// a few are believed only when the last walk found as many.
+fn corrections(last: &HashMap<ServerId, i32>, excess: &HashMap<ServerId, i32>) -> Vec<ReapRecord> {
+    excess
+        .iter()
+        .map(|(server, now)| {
+            let lasting = last.get(server).copied().unwrap_or(0).min(*now);
+            (*server, if *now > SLACK { *now } else { lasting })
+        })
+        .filter(|(_, correction)| *correction > 0)
+        .map(|(server, correction)| ReapRecord {
+            kind: reap_kind::PENDING,
+            argument: (-correction) as u32,
+            server,
+            ..Default::default()
+        })
+        .collect()
+}
+
+/// See [`corrections`].
 const SLACK: i32 = 8;
 
 #[cfg(test)]
@@ -189,11 +222,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn corrections_go_down_only_and_ignore_small_differences() {
+    fn corrections_go_down_only_and_small_ones_wait_for_a_second_look() {
         let before = HashMap::from([(1, 1000), (2, 10), (3, 5)]);
-        let found = HashMap::from([(1, 100), (2, 9), (3, 50)]);
-        let orders = corrections(&before, &found);
+        let found = HashMap::from([(1, 100), (2, 7), (3, 50)]);
+        let first = excess(&before, &found);
+        assert_eq!(first, HashMap::from([(1, 900), (2, 3)]));
+        let orders = corrections(&HashMap::new(), &first);
         assert_eq!(orders.len(), 1);
         assert_eq!((orders[0].server, orders[0].argument as i32), (1, -900));
+        let second = HashMap::from([(2, 2)]);
+        let orders = corrections(&first, &second);
+        assert_eq!(orders.len(), 1);
+        assert_eq!((orders[0].server, orders[0].argument as i32), (2, -2));
     }
 }

@@ -78,10 +78,9 @@ fn options_and_extension_headers_travel_along() {
         // Record route, padded with "no operation".
         let mut options = vec![1; length];
         options[..3].copy_from_slice(&[7, 3, 4]);
-        for frame in [
-            Pkt::tcp(CLIENT4, VIP4, SYN).options(&options),
-            Pkt::udp(CLIENT4, VIP4).options(&options),
-        ] {
+        for frame in
+            [Pkt::tcp(CLIENT4, VIP4, SYN).options(&options), Pkt::udp(CLIENT4, VIP4).options(&options)]
+        {
             rig4.forwards(&frame, &frame.clone().hop().mac(BACK_MAC, server_mac(ip(SERVER4))));
         }
     }
@@ -236,9 +235,7 @@ fn flow(client: &str, vip: &str, proto: u8) -> u32 {
 
 #[test]
 fn ip_in_ip_in_all_four_combinations_of_families() {
-    for (vip, client, vip_end) in
-        [("192.168.2.200", CLIENT4, VIP4), ("fd00:2::200", CLIENT6, VIP6)]
-    {
+    for (vip, client, vip_end) in [("192.168.2.200", CLIENT4, VIP4), ("fd00:2::200", CLIENT6, VIP6)] {
         for (server, local) in [("10.9.0.101", "10.0.0.2"), ("fd00:9::65", "fd00:10::2")] {
             let mut rig = tunnel(vip, server, "tunnel = \"ip\"");
             for vlan in [0, 77] {
@@ -250,7 +247,8 @@ fn ip_in_ip_in_all_four_combinations_of_families() {
                     Pkt::udp(client, vip_end),
                 ] {
                     let proto = if matches!(frame.load, Load::Udp { .. }) { UDP } else { 6 };
-                    let label = if server.contains(':') { flow(client, vip_end, proto) & 0xf_ffff } else { 0 };
+                    let label =
+                        if server.contains(':') { flow(client, vip_end, proto) & 0xf_ffff } else { 0 };
                     let mut expected = outer(&frame, local, server, None, label);
                     if vlan != 0 {
                         expected = expected.tag(vlan);
@@ -268,15 +266,12 @@ fn ip_in_ip_in_all_four_combinations_of_families() {
 
 #[test]
 fn generic_udp_encapsulation_in_all_four_combinations_of_families() {
-    for (vip, client, vip_end) in
-        [("192.168.2.200", CLIENT4, VIP4), ("fd00:2::200", CLIENT6, VIP6)]
-    {
+    for (vip, client, vip_end) in [("192.168.2.200", CLIENT4, VIP4), ("fd00:2::200", CLIENT6, VIP6)] {
         for (server, local) in [("10.9.0.101", "10.0.0.2"), ("fd00:9::65", "fd00:10::2")] {
             let rig = tunnel(vip, server, "tunnel = \"gue\"\ntunnel_port = 6081");
-            for frame in [
-                Pkt::tcp(client, vip_end, SYN).tos(0xb9),
-                Pkt::tcp(client, vip_end, PSH | ACK).data(1300),
-            ] {
+            for frame in
+                [Pkt::tcp(client, vip_end, SYN).tos(0xb9), Pkt::tcp(client, vip_end, PSH | ACK).data(1300)]
+            {
                 let hash = flow(client, vip_end, 6);
                 let label = if server.contains(':') { hash & 0xf_ffff } else { 0 };
                 let ports = (0xc000 | (hash as u16 & 0x3fff), 6081);
@@ -300,7 +295,10 @@ fn each_server_of_a_tunnel_service_may_be_of_another_family() {
         seen.push((run.frame[5], run.frame[12..14].to_vec()));
     }
     seen.sort();
-    assert_eq!(seen, [(101, vec![8, 0]), (101, vec![8, 0]), (0x66, vec![0x86, 0xdd]), (0x66, vec![0x86, 0xdd])]);
+    assert_eq!(
+        seen,
+        [(101, vec![8, 0]), (101, vec![8, 0]), (0x66, vec![0x86, 0xdd]), (0x66, vec![0x86, 0xdd])]
+    );
 }
 
 #[test]
@@ -317,7 +315,11 @@ fn frames_for_somebody_else_and_packets_that_are_nobodys_pass() {
     let arp = [&[0xff; 6][..], &CLIENT_MAC, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &[0; 20]].concat();
     rig.passes(&arp);
     assert_eq!(rig.dataplane.totals().unwrap().passed, 8);
-    assert_eq!(rig.run(&ours.build(), 1).verdict, FrameVerdict::Pass, "an interface the program doesn't know");
+    assert_eq!(
+        rig.run(&ours.build(), 1).verdict,
+        FrameVerdict::Pass,
+        "an interface the program doesn't know"
+    );
     rig.dataplane.set_active(false).unwrap();
     rig.passes(&ours.build());
     rig.dataplane.set_active(true).unwrap();

@@ -16,11 +16,29 @@ pub const ICMP6: u8 = 58;
 /// What travels in the IP packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Load {
-    Tcp { ports: (u16, u16), seq: u32, ack: u32, flags: u8, data: Vec<u8> },
-    Udp { ports: (u16, u16), data: Vec<u8>, sum: bool },
-    Icmp { kind: u8, code: u8, rest: u32, data: Vec<u8> },
+    Tcp {
+        ports: (u16, u16),
+        seq: u32,
+        ack: u32,
+        flags: u8,
+        data: Vec<u8>,
+    },
+    Udp {
+        ports: (u16, u16),
+        data: Vec<u8>,
+        sum: bool,
+    },
+    Icmp {
+        kind: u8,
+        code: u8,
+        rest: u32,
+        data: Vec<u8>,
+    },
     /// Any protocol's bytes as they are.
-    Raw { protocol: u8, bytes: Vec<u8> },
+    Raw {
+        protocol: u8,
+        bytes: Vec<u8>,
+    },
 }
 
 /// A frame to be.
@@ -87,7 +105,15 @@ impl Pkt {
     }
 
     /// An ICMP (or ICMPv6) error that quotes the first `quote` bytes of an IP packet.
-    pub fn icmp_error(src: &str, dst: &str, kind: u8, code: u8, rest: u32, quoted: &[u8], quote: usize) -> Self {
+    pub fn icmp_error(
+        src: &str,
+        dst: &str,
+        kind: u8,
+        code: u8,
+        rest: u32,
+        quoted: &[u8],
+        quote: usize,
+    ) -> Self {
         let data = quoted[..quote.min(quoted.len())].to_vec();
         Self::new(ip(src), ip(dst), Load::Icmp { kind, code, rest, data })
     }
@@ -245,8 +271,7 @@ impl Pkt {
             Load::Raw { protocol, bytes } => (*protocol, bytes.clone(), None),
         };
         if let Some(at) = check_at {
-            let mut covered =
-                if protocol == ICMP { Vec::new() } else { self.pseudo(protocol, bytes.len()) };
+            let mut covered = if protocol == ICMP { Vec::new() } else { self.pseudo(protocol, bytes.len()) };
             covered.extend(&bytes);
             let mut check = checksum(&covered);
             if protocol == UDP && check == 0 {

@@ -127,7 +127,8 @@ impl Rig {
 
     pub fn apply_desired(&mut self, desired: Desired) -> usize {
         let writes = self.dataplane.apply(&desired).unwrap();
-        let servers: Vec<Addr> = desired.services.iter().flat_map(|s| s.servers.iter().map(|s| s.addr)).collect();
+        let servers: Vec<Addr> =
+            desired.services.iter().flat_map(|s| s.servers.iter().map(|s| s.addr)).collect();
         for addr in servers {
             self.reach(addr, |hop| hop);
         }
@@ -189,7 +190,11 @@ impl Rig {
     pub fn same(&self, run: FrameRun, verdict: FrameVerdict, expected: &[u8]) {
         assert_eq!(run.verdict, verdict, "drops: {:?}", self.drops());
         if let Err(wrong) = checksums_hold(&run.frame) {
-            panic!("a checksum doesn't hold: {wrong}\ngot      {}\nexpected {}", hex(&run.frame), hex(expected));
+            panic!(
+                "a checksum doesn't hold: {wrong}\ngot      {}\nexpected {}",
+                hex(&run.frame),
+                hex(expected)
+            );
         }
         assert!(run.frame == expected, "\ngot      {}\nexpected {}", hex(&run.frame), hex(expected));
     }
@@ -220,7 +225,9 @@ impl Rig {
 
     /// The id of the live server at an address (and NAT port).
     pub fn id(&self, server: &str) -> ServerId {
-        let found = |s: &&(ServerId, keel_abi::Server)| s.1.addr == ip(server).into() && s.1.state != keel_abi::state::REMOVED;
+        let found = |s: &&(ServerId, keel_abi::Server)| {
+            s.1.addr == ip(server).into() && s.1.state != keel_abi::state::REMOVED
+        };
         self.servers().iter().find(found).unwrap_or_else(|| panic!("no server {server}")).0
     }
 
@@ -246,7 +253,8 @@ impl Rig {
     }
 
     pub fn pinned<K: aya::Pod, V: aya::Pod>(&self, name: &str) -> HashMap<MapData, K, V> {
-        let map = MapData::from_pin(self.bpf.path().join(format!("v{}/maps/{name}", keel_abi::LAYOUT))).unwrap();
+        let map =
+            MapData::from_pin(self.bpf.path().join(format!("v{}/maps/{name}", keel_abi::LAYOUT))).unwrap();
         let map = Map::from_map_data(map).unwrap();
         HashMap::try_from(map).unwrap()
     }
