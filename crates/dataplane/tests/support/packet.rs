@@ -251,7 +251,8 @@ impl Pkt {
                 let mut b = [ports.0.to_be_bytes(), ports.1.to_be_bytes()].concat();
                 b.extend(seq.to_be_bytes());
                 b.extend(ack.to_be_bytes());
-                b.extend([0x50, *flags, 0x20, 0, 0, 0, 0, 0]);
+                let window = if flags & RST != 0 { 0 } else { 0x20 };
+                b.extend([0x50, *flags, window, 0, 0, 0, 0, 0]);
                 b.extend(data);
                 (TCP, b, Some(16))
             }
