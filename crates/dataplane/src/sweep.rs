@@ -146,13 +146,15 @@ impl Survey {
             }
             return;
         }
+        if half && server.is_some() {
+            *self.pending.entry(entry.server).or_default() += 1;
+        }
         if doomed {
             self.doomed.push(order);
             return;
         }
         self.used.insert(entry.server);
         if half {
-            *self.pending.entry(entry.server).or_default() += 1;
             if is_stuck(key, entry, now_ns) {
                 self.stuck.entry(entry.server).or_default().connections += 1;
             }
