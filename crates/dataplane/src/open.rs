@@ -118,11 +118,7 @@ impl Dataplane {
     /// # Errors
     /// A pin that can't be removed.
     pub fn detach_all(bpf_dir: &Path) -> Result<bool> {
-        if !bpf_dir.exists() {
-            return Ok(false);
-        }
-        remove_tree(bpf_dir)?;
-        Ok(true)
+        remove_layouts(bpf_dir)
     }
 
     /// The current settings.
@@ -202,16 +198,44 @@ fn default_config() -> Config {
 /// replaces it by the pair's own.
 const SEED: u64 = 0x6576_656e_6b65_656c;
 
-fn remove_tree(path: &Path) -> Result<()> {
-    let failed = |source| DataplaneError::Unpin { path: path.into(), source };
-    for entry in fs::read_dir(path).map_err(failed)? {
-        let entry = entry.map_err(failed)?.path();
-        if entry.is_dir() {
-            remove_tree(&entry)?;
-        } else {
-            fs::remove_file(&entry)
-                .map_err(|source| DataplaneError::Unpin { path: entry.clone(), source })?;
+/// Unpins what lies in `v<N>/maps` and `v<N>/links` below `bpf_dir`, and nothing else that may be pinned there.
+fn remove_layouts(bpf_dir: &Path) -> Result<bool> {
+    let mut found = false;
+    for layout in entries(bpf_dir)?.into_iter().filter(|path| is_layout(path)) {
+        found = true;
+        for folder in [layout.join("links"), layout.join("maps")] {
+            for pin in entries(&folder)? {
+                fs::remove_file(&pin).map_err(|source| DataplaneError::Unpin { path: pin, source })?;
+            }
+            remove_folder(folder)?;
         }
+        remove_folder(layout)?;
     }
-    fs::remove_dir(path).map_err(failed)
+    // The folder itself, unless something of somebody else's is in it.
+    if entries(bpf_dir)?.is_empty() {
+        remove_folder(bpf_dir.into())?;
+    }
+    Ok(found)
+}
+
+fn is_layout(path: &Path) -> bool {
+    let version = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix('v'));
+    version.is_some_and(|version| version.parse::<u32>().is_ok())
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => Ok(entries.flatten().map(|entry| entry.path()).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(DataplaneError::Unpin { path: folder.into(), source }),
+    }
+}
+
+fn remove_folder(folder: PathBuf) -> Result<()> {
+    match fs::remove_dir(&folder) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(DataplaneError::Unpin { path: folder, source })
+        }
+        _ => Ok(()),
+    }
 }

@@ -247,12 +247,15 @@ impl<'a> Planner<'a> {
             };
             for (port_be, vport_be) in ends {
                 let key = NatServerKey { addr: server.addr, port_be, proto, pad: 0 };
-                let value = NatServerValue { vip, server: id, vport_be, ambiguous: shared.into() };
+                // What is ambiguous names nobody, so that the order of services doesn't matter.
+                let ambiguous = NatServerValue { ambiguous: 1, ..NatServerValue::default() };
+                let value = NatServerValue { vip, server: id, vport_be, ambiguous: 0 };
+                let value = if shared { ambiguous } else { value };
                 self.nat_servers
                     .entry(key)
                     .and_modify(|other| {
                         if other.vip != vip || other.vport_be != vport_be {
-                            other.ambiguous = 1;
+                            *other = ambiguous;
                         }
                     })
                     .or_insert(value);
