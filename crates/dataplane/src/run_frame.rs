@@ -64,12 +64,12 @@ impl Dataplane {
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context = [0, frame.len() as u32, 0, ifindex, 0, 0];
         let context: Vec<u8> = context.into_iter().flat_map(u32::to_ne_bytes).collect();
-        let mut options = TestRunOptions::default();
-        options.data_in = Some(frame);
-        options.data_out = Some(&mut out);
-        if ifindex != LOOPBACK {
-            options.ctx_in = Some(&context);
-        }
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: (ifindex != LOOPBACK).then_some(&context[..]),
+            ..TestRunOptions::default()
+        };
         let failed = |source| DataplaneError::Run { program: "keel", source };
         let done = program.test_run(options).map_err(failed)?;
         out.truncate(done.data_size_out as usize);

@@ -10,16 +10,17 @@ use std::{
 };
 
 use ipnet::IpNet;
-use keel_model::{Cluster, Mode4, Service};
+use keel_model::{Cluster, Mode4, Service, load_cluster};
 use keel_net::{
     AddressOptions, InterfaceAddress, Link, NetError,
     announce::{Announcer, Schedule},
     nft::AutoNat,
     sysctl,
 };
+use keel_store::{AtomicFile, RealFs};
 use tracing::{info, warn};
 
-use crate::node::Node;
+use crate::{interfaces::chain, node::Node};
 
 /// An address we hold.
 #[derive(Debug)]
@@ -58,14 +59,21 @@ impl Floating {
         self.held.get(&address).map(|held| held.interface.as_str())
     }
 
-    fn write_down(&self) {
-        let nets: BTreeSet<IpNet> =
-            self.held.values().map(|h| h.net).chain(self.recorded.iter().copied()).collect();
-        let written =
-            serde_json::to_vec(&nets).map_err(std::io::Error::from).and_then(|b| fs::write(&self.record, b));
+    /// Writes down what is held and what is about to be: a keeld that is killed between the two must find it.
+    fn write_down(&self, wanted: &BTreeMap<IpAddr, Wanted>) {
+        let held = self.held.values().map(|h| h.net).chain(self.recorded.iter().copied());
+        let nets: BTreeSet<IpNet> = held.chain(wanted.values().map(|w| w.net)).collect();
+        let written = serde_json::to_vec(&nets).map_err(|error| error.to_string()).and_then(|bytes| {
+            AtomicFile::on(&RealFs).write(&self.record, &bytes, 0o644).map_err(|error| chain(&error))
+        });
         if let Err(error) = written {
             warn!(path = %self.record.display(), "writing down the floating addresses: {error}");
         }
+    }
+
+    /// Somebody else took an address away. True if it was held.
+    pub(crate) fn lose(&mut self, address: IpAddr) -> bool {
+        self.held.remove(&address).is_some()
     }
 
     /// Sends the announcements that are due.
@@ -99,6 +107,11 @@ fn wanted(cluster: &Cluster) -> BTreeMap<IpAddr, Wanted> {
     wanted
 }
 
+/// The addresses a configuration makes float, whatever else is wrong with it.
+pub(crate) fn floating_of(text: &str) -> Vec<IpAddr> {
+    load_cluster(text).0.map(|cluster| wanted(&cluster).into_keys().collect()).unwrap_or_default()
+}
+
 fn uses_nat(service: &Service) -> bool {
     service.enabled && service.as_layer4().is_some_and(|l4| l4.mode == Mode4::Nat)
 }
@@ -111,6 +124,7 @@ impl Node {
             Ok(present) => present,
             Err(error) => return self.fail("floating addresses", &error),
         };
+        self.floating.write_down(&wanted);
         self.take_away(&wanted, &present).await;
         for (address, wanted) in wanted {
             let subject = format!("address {address}");
@@ -119,7 +133,7 @@ impl Node {
                 Err(error) => self.fail(&subject, &error),
             }
         }
-        self.floating.write_down();
+        self.floating.write_down(&BTreeMap::new());
         self.apply_forwarding().await;
     }
 
@@ -199,9 +213,14 @@ impl Node {
 
     /// Forwarding by the kernel, needed where it carries what the packet path doesn't: the servers' own traffic.
     async fn apply_forwarding(&mut self) {
-        let nat = self.cluster.services.iter().any(uses_nat);
-        if nat || !self.cluster.layer4.autonat.is_empty() {
-            for family in [sysctl::Family::V4, sysctl::Family::V6] {
+        let autonat = !self.cluster.layer4.autonat.is_empty();
+        let nat = |v4: bool| self.cluster.services.iter().any(|s| uses_nat(s) && s.address.is_ipv4() == v4);
+        let (v4, v6) = (autonat || nat(true), nat(false));
+        if v4 || v6 {
+            // IPv6 forwarding makes a node deaf to router advertisements, so only where a service needs it.
+            for (family, _) in
+                [(sysctl::Family::V4, v4), (sysctl::Family::V6, v6)].into_iter().filter(|(_, on)| *on)
+            {
                 match sysctl::enable_forwarding(family) {
                     Ok(()) => self.succeed("forwarding"),
                     Err(error) => self.fail("forwarding", &error),

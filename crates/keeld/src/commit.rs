@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use keel_api::{ApiError, Caller, Committed, Intent, PendingConfirm};
-use keel_model::{Cluster, Problem};
+use keel_model::{Cluster, Problem, load_cluster};
 use keel_store::{Commit, Entry, Outcome, StoreError};
 use tracing::{info, warn};
 
@@ -126,8 +126,12 @@ impl Node {
             Ok(None) => {}
             Ok(Some(done)) => {
                 warn!(revision = done.revision, "not confirmed in time: the former configuration is back");
-                let (cluster, _) = self.check(&self.store.running_text().to_owned()).await;
-                if let Some(cluster) = cluster {
+                let text = self.store.running_text().to_owned();
+                let (checked, problems) = self.check(&text).await;
+                for problem in problems.iter().filter(|problem| problem.is_error()) {
+                    warn!(place = problem.path, "the configuration gone back to: {}", problem.text);
+                }
+                if let Some(cluster) = checked.or_else(|| load_cluster(&text).0) {
                     self.in_force(cluster, &done).await;
                 }
             }

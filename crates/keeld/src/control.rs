@@ -185,14 +185,6 @@ impl Control for App {
 
     async fn apply(&self, caller: &Caller, text: &str, intent: &Intent) -> Result<Committed> {
         let mut node = self.node.lock().await;
-        // Applying the file that was edited in place is how that edit comes into force.
-        if node.store.edited_on_disk().map_err(refused)?.as_deref() == Some(text) {
-            let (cluster, problems) = node.check(text).await;
-            if cluster.is_none() {
-                return Err(ApiError::refused(problems));
-            }
-            node.store.discard_edit().map_err(refused)?;
-        }
         node.commit(text, caller, intent).await
     }
 

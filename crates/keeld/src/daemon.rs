@@ -4,27 +4,32 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use keel_dataplane::{Adoption, Dataplane, Options, Sizes};
-use keel_model::{Cluster, Node as NodeConfig, Problem, load_node};
-use keel_net::{Event, Netlink, Watch, require};
+use keel_model::{Cluster, Node as NodeConfig, Problem, load_cluster, load_node};
+use keel_net::{Netlink, require};
 use keel_store::{Journal, RealFs, Store};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::Mutex,
+    task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
 use tracing::{error, info, warn};
 
 use crate::{
-    addresses::Floating,
+    addresses::{Floating, floating_of},
     args::Args,
     clock,
     control::App,
+    follow::{Noted, follow},
     names,
     node::{Node, check},
     rates::Sampler,
@@ -56,13 +61,23 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     fs::write(&pid, format!("{}\n", std::process::id()))
         .with_context(|| format!("writing {}", pid.display()))?;
 
-    tokio::spawn(follow(node.clone(), watch));
-    tokio::spawn(tick(node.clone()));
-    tokio::spawn(sample(node.clone()));
-    tokio::spawn(look_up_names(node.clone()));
+    // None of these ever ends by itself. If one does (it panicked), the whole daemon does, to be started anew: the packet
+    // path doesn't need it meanwhile, and half a daemon would look healthy.
+    let noted = Noted::default();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(follow(noted.clone(), watch));
+    tasks.spawn(tick(node.clone(), noted));
+    tasks.spawn(sample(node.clone()));
+    tasks.spawn(look_up_names(node.clone()));
+    let broken = Arc::new(AtomicBool::new(false));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let told = broken.clone();
     let shutdown = async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = tasks.join_next() => told.store(true, Ordering::Relaxed),
+        }
     };
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
     keel_api::serve(listener, Arc::new(App::new(node)), shutdown)
@@ -71,6 +86,9 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     info!("stopped; packets are forwarded on (`keeld --detach` ends that)");
     remove(&pid);
     remove(&keel_api::socket_path(&args.run_dir));
+    if broken.load(Ordering::Relaxed) {
+        bail!("a part of the daemon ended unexpectedly (the log says why); start it again");
+    }
     Ok(())
 }
 
@@ -138,8 +156,9 @@ async fn start(args: &Args) -> Result<Node> {
     node.apply_services().context("filling the packet path's maps")?;
     node.resolve_new_hops().await;
     node.attach_interfaces();
-    node.apply_addresses().await;
+    // Before the addresses: a client that finds one must find the packet path behind it, not the kernel's refusal.
     node.dataplane.set_active(true).context("switching the packet path on")?;
+    node.apply_addresses().await;
     Ok(node)
 }
 
@@ -167,7 +186,9 @@ async fn read_cluster(
     netlink: &Netlink,
     floating: &Floating,
 ) -> Result<Cluster> {
-    let ours = floating.addresses();
+    // What runs was checked when it was committed: its addresses are ours even if the note about them is lost.
+    let mut ours = floating.addresses();
+    ours.extend(floating_of(store.running_text()));
     let present = netlink.addresses().await.unwrap_or_default();
     let own: Vec<_> = present.iter().map(|a| a.address.addr()).filter(|a| !ours.contains(a)).collect();
     if let Some(edited) = store.edited_on_disk()? {
@@ -191,9 +212,19 @@ async fn read_cluster(
     }
     let (cluster, problems) = check(store.running_text(), config, &own);
     report("cluster.toml", &problems);
-    match cluster {
-        Some(cluster) => Ok(cluster),
-        None => bail!("{}", refusal("cluster.toml", &problems)),
+    if let Some(cluster) = cluster {
+        return Ok(cluster);
+    }
+    // Something around it has changed (an interface got a virtual address, say). Better most services than none.
+    match load_cluster(store.running_text()) {
+        (Some(cluster), _) => {
+            warn!(
+                "revision {} doesn't fit this node any more (see above); it runs as far as it can",
+                store.current().number
+            );
+            Ok(cluster)
+        }
+        (None, problems) => bail!("{}", refusal("cluster.toml", &problems)),
     }
 }
 
@@ -215,35 +246,14 @@ fn refusal(file: &str, problems: &[Problem]) -> String {
     )
 }
 
-/// Follows the kernel's tables.
-async fn follow(node: Shared, mut watch: Watch) {
-    while let Some(event) = watch.next_event().await {
-        let mut node = node.lock().await;
-        match event {
-            Event::Neighbour(neighbour) => node.neighbour_changed(neighbour.address).await,
-            Event::NeighbourGone { address, .. } => node.neighbour_changed(address).await,
-            Event::Link(_) | Event::LinkGone(_) | Event::Lost => {
-                node.read_links().await;
-                node.attach_interfaces();
-                node.resolve_all().await;
-                node.apply_addresses().await;
-            }
-            Event::Route(_) | Event::RouteGone(_) | Event::Address(_) | Event::AddressGone(_) => {
-                node.resolve_all().await;
-            }
-            _ => {}
-        }
-    }
-    error!("the kernel's events ended; neighbours are looked at every {} s from now on", RESOLVE.as_secs());
-}
-
 /// What must not wait: next hops packets were dropped for, announcements.
-async fn tick(node: Shared) {
+async fn tick(node: Shared, noted: Noted) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let mut node = node.lock().await;
+        node.act_on(noted.take()).await;
         node.floating.announce(Instant::now());
         if !node.dataplane.wanted_paths().is_empty() {
             node.resolve_pending().await;

@@ -108,6 +108,12 @@ impl Node {
         }
         let entry =
             hop.route.as_ref().zip(hop.mac).and_then(|(route, mac)| self.map_hop(address, route, mac));
+        // A server that has never been asked gets a moment to answer before it is left out.
+        let asked = self.hops.contains_key(&address);
+        self.reachability_changed |= match entry {
+            Some(_) => self.unreachable.remove(&address),
+            None => asked && self.unreachable.insert(address),
+        };
         let subject = format!("server {address}");
         match self.dataplane.set_hop(Addr::from(address), entry) {
             Ok(()) => self.succeed(&subject),

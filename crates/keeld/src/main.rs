@@ -10,6 +10,7 @@ mod control;
 mod daemon;
 mod detach;
 mod explain;
+mod follow;
 mod hops;
 mod interfaces;
 mod names;

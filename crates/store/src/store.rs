@@ -216,7 +216,7 @@ impl<F: Fs> Store<F> {
         }
         self.settle()?;
         self.refuse_conflict(commit.expected)?;
-        self.refuse_edited()?;
+        self.refuse_edited(commit.text)?;
         let waits = match (commit.confirm_by, &self.state.pending) {
             (Some(deadline), former) => {
                 let falls_back_to = former.as_ref().map_or(self.state.current.number, |p| p.falls_back_to);
@@ -238,7 +238,7 @@ impl<F: Fs> Store<F> {
         self.settle()?;
         let text = self.text_of(number)?;
         self.refuse_conflict(commit.expected)?;
-        self.refuse_edited()?;
+        self.refuse_edited(&text)?;
         let done = self.install(&Commit { text: &text, confirm_by: None, ..commit.clone() }, None)?;
         if done.revision == done.previous {
             self.stop_waiting()?;
@@ -374,8 +374,9 @@ impl<F: Fs> Store<F> {
         }
     }
 
-    fn refuse_edited(&self) -> Result<()> {
-        let Some(text) = self.edited_on_disk()? else { return Ok(()) };
+    fn refuse_edited(&self, committed: &str) -> Result<()> {
+        // Committing the very text of the edit is how it comes into force.
+        let Some(text) = self.edited_on_disk()?.filter(|text| text != committed) else { return Ok(()) };
         let current = self.state.current.number;
         let diff = Diff::between((&revision(current), &self.state.text), ("cluster.toml on disk", &text));
         Err(StoreError::EditedOnDisk { current, diff: Box::new(diff) })
