@@ -1,8 +1,8 @@
 //! ICMP errors find their connection by the packet they quote (RFC 792, RFC 4443).
 use aya_ebpf::programs::XdpContext;
 use keel_abi::{
-    Addr, Choice, Connection, DropReason, FlowKey, Frame, Packet, Server, Standing, connection_flags as flags,
-    inner_flow,
+    Addr, Choice, Connection, DropReason, FlowKey, Frame, Packet, Server, Standing,
+    connection_flags as flags, inner_flow,
 };
 
 use crate::{

@@ -1,8 +1,8 @@
 //! Packets of connections that have an entry.
 use aya_ebpf::programs::XdpContext;
 use keel_abi::{
-    Connection, Direction, DropReason, FlowKey, IPPROTO_TCP, MODE_NAT, Packet, PersistKey, PersistValue, Server,
-    Standing, TableHeader, TcpState, connection_flags as flags, next_state, tcp_flags,
+    Connection, Direction, DropReason, FlowKey, IPPROTO_TCP, MODE_NAT, Packet, PersistKey, PersistValue,
+    Server, Standing, TableHeader, TcpState, connection_flags as flags, next_state, tcp_flags,
 };
 
 use crate::{

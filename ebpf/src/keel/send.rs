@@ -1,9 +1,9 @@
 //! Sending a packet on its way: to a server in its mode, or back to a client.
 use aya_ebpf::{bindings::xdp_action::XDP_TX, helpers::bpf_xdp_adjust_head, programs::XdpContext};
 use keel_abi::{
-    Addr, Connection, DropReason, Encap, FlowKey, FrameMut, InnerFlow, MODE_GUE, MODE_NAT, MODE_TUN, Mac, PATH_REACHABLE,
-    Packet, Path, Server, decrement_ttl, flow_hash, icmp_forward, icmp_reverse, nat_forward, nat_reverse,
-    set_ethernet, write_outer,
+    Addr, Connection, DropReason, Encap, FlowKey, FrameMut, InnerFlow, MODE_GUE, MODE_NAT, MODE_TUN, Mac,
+    PATH_REACHABLE, Packet, Path, Server, decrement_ttl, flow_hash, icmp_forward, icmp_reverse, nat_forward,
+    nat_reverse, set_ethernet, write_outer,
 };
 
 use crate::{
