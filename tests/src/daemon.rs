@@ -18,11 +18,12 @@ impl Rig {
     }
 
     /// Ends the daemon by a signal and waits until it is gone.
-    pub fn end_daemon(&mut self, signal: Signal) {
+    pub fn end_daemon(&self, signal: Signal) {
         let pid = self.daemon();
         kill(Pid::from_raw(pid), signal).unwrap();
         eventually("keeld ends", || !is_running(pid));
-        self.daemons.iter_mut().filter(|child| child.id().cast_signed() == pid).for_each(|child| {
+        let mut daemons = self.daemons.lock().unwrap();
+        daemons.iter_mut().filter(|child| child.id().cast_signed() == pid).for_each(|child| {
             child.wait().unwrap();
         });
     }
@@ -32,9 +33,9 @@ impl Rig {
         self.lab.state().binaries.join("keeld")
     }
 
-    /// Starts a daemon with more arguments and waits until it answers.
+    /// Starts a daemon and waits until it answers.
     #[track_caller]
-    pub fn start_daemon(&mut self, program: &Path) {
+    pub fn start_daemon(&self, program: &Path) {
         let command = ["sh", "-c", &format!("exec \"$0\" >>{LOG} 2>&1"), program.to_str().unwrap()];
         let mut child = self.lab.spawn(BALANCER, &command).unwrap();
         eventually("keeld answers", || {
@@ -43,7 +44,7 @@ impl Rig {
             }
             self.ask(async |client| client.status().await).is_ok()
         });
-        self.daemons.push(child);
+        self.daemons.lock().unwrap().push(child);
     }
 
     /// What the daemons started later than the lab have said.
@@ -57,7 +58,10 @@ impl Rig {
     }
 }
 
-/// A process that ended and is not collected yet has no program any more.
+/// A process that ended and is not collected yet is a zombie without other threads; only then are its files closed.
 fn is_running(pid: i32) -> bool {
-    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok()
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let zombie = stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'));
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    !zombie || threads > 1
 }

@@ -68,6 +68,8 @@ pub struct Load {
     answered: AtomicU64,
     tally: Mutex<Tally>,
     began: Mutex<Option<Instant>>,
+    /// How often the tally was taken: an answer counts for its server only if it was asked for since then.
+    taken: AtomicU64,
 }
 
 impl Load {
@@ -85,8 +87,9 @@ impl Load {
         self.tally.lock().unwrap()
     }
 
-    /// What came of it since it was last taken.
+    /// What came of it since it was last taken. Who answered counts only for connections that began since then.
     pub fn take(&self) -> Tally {
+        self.taken.fetch_add(1, Ordering::SeqCst);
         let answered = self.answered.swap(0, Ordering::Relaxed);
         Tally { answered, ..std::mem::take(&mut *self.tally()) }
     }
@@ -95,16 +98,17 @@ impl Load {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn count(&self, to: SocketAddr, fresh: bool, answer: io::Result<String>) {
+    /// `since` is the number of takings when a new connection began; none for other questions.
+    fn count(&self, to: SocketAddr, since: Option<u64>, answer: io::Result<String>) {
         match answer {
             Ok(server) => {
                 self.answered.fetch_add(1, Ordering::Relaxed);
-                if fresh {
+                if since == Some(self.taken.load(Ordering::SeqCst)) {
                     *self.tally().servers.entry(to).or_default().entry(server).or_default() += 1;
                 }
             }
             Err(error) => {
-                let kind = if fresh { "new connection" } else { "kept connection or datagram" };
+                let kind = if since.is_some() { "new connection" } else { "kept connection or datagram" };
                 let at = self.began.lock().unwrap().map_or(0, |began| began.elapsed().as_millis());
                 self.tally().failures.push(format!("{to} ({kind}) at {at} ms: {error}"));
             }
@@ -168,7 +172,8 @@ async fn fresh(from: IpAddr, to: SocketAddr, load: &Load) {
             let mut stream = connect(from, to).await?;
             ask(&mut stream, "close").await
         };
-        load.count(to, true, within_limit(answer).await);
+        let since = load.taken.load(Ordering::SeqCst);
+        load.count(to, Some(since), within_limit(answer).await);
         sleep(PAUSE).await;
     }
 }
@@ -177,7 +182,7 @@ async fn fresh(from: IpAddr, to: SocketAddr, load: &Load) {
 async fn kept(from: IpAddr, to: SocketAddr, load: &Load) {
     let mut stream = match within_limit(connect(from, to)).await {
         Ok(stream) => stream,
-        Err(error) => return load.count(to, false, Err(error)),
+        Err(error) => return load.count(to, None, Err(error)),
     };
     let mut first = None;
     while !load.stopped() {
@@ -187,7 +192,7 @@ async fn kept(from: IpAddr, to: SocketAddr, load: &Load) {
             known => Err(io::Error::other(format!("it was {known}'s connection and {server} answered"))),
         });
         let over = answer.is_err();
-        load.count(to, false, answer);
+        load.count(to, None, answer);
         if over {
             return;
         }
@@ -203,7 +208,7 @@ async fn datagrams(from: IpAddr, to: SocketAddr, load: &Load) {
     };
     let socket = match socket.await {
         Ok(socket) => socket,
-        Err(error) => return load.count(to, false, Err(error)),
+        Err(error) => return load.count(to, None, Err(error)),
     };
     while !load.stopped() {
         let answer = async {
@@ -211,7 +216,7 @@ async fn datagrams(from: IpAddr, to: SocketAddr, load: &Load) {
             let length = socket.recv(&mut buffer).await?;
             Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
         };
-        load.count(to, false, within_limit(answer).await);
+        load.count(to, None, within_limit(answer).await);
         sleep(PAUSE).await;
     }
 }

@@ -6,6 +6,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::Rig;
 
+const ICMP: u8 = 1;
+const ICMP6: u8 = 58;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 /// The packet brings its own IP header (`IPPROTO_RAW`).
@@ -38,6 +40,19 @@ impl Packet {
         segment.extend([length.to_be_bytes(), [0, 0]].concat());
         segment.extend(data);
         Self::of(from.ip(), to.ip(), UDP, segment, 6)
+    }
+
+    /// An ICMP echo request.
+    pub fn echo(from: IpAddr, to: IpAddr, identifier: u16) -> Self {
+        let kind = if to.is_ipv4() { 8 } else { 128 };
+        let mut message = vec![kind, 0, 0, 0];
+        message.extend([identifier.to_be_bytes(), [0, 1]].concat());
+        if to.is_ipv6() {
+            return Self::of(from, to, ICMP6, message, 2);
+        }
+        let sum = checksum(&[&message]);
+        message.splice(2..4, sum);
+        Self::plain(from, to, ICMP, &message)
     }
 
     /// Any protocol, with its checksum at this offset of its own header.

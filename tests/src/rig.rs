@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::Child;
+use std::sync::Mutex;
 
 use keel_api::{Client, ClientError, Committed, Intent, ServiceStatus, Status};
 use keel_lab::{Lab, LabError, Options, Topology};
@@ -18,7 +19,7 @@ pub(crate) const CLIENT: &str = "client";
 #[derive(Debug)]
 pub struct Rig {
     /// Daemons that were started later than the lab; ended with it.
-    pub(crate) daemons: Vec<Child>,
+    pub(crate) daemons: Mutex<Vec<Child>>,
     /// The lab. Before the turn, so that it is gone when the next one comes up.
     pub lab: Lab,
     _turn: Turn,
@@ -78,7 +79,7 @@ impl Rig {
         let options = Options { prefix, ..Options::default() };
         let lab = Lab::up(topology, &options).unwrap();
         assert!(lab.state().appliance, "there is no keeld beside keel-lab: build it with `make build`");
-        Self { daemons: Vec::new(), lab, _turn: turn }
+        Self { daemons: Mutex::default(), lab, _turn: turn }
     }
 
     /// Runs a program in a node.

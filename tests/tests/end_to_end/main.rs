@@ -1,4 +1,10 @@
 //! The whole appliance in labs, seen from its clients and from its command line. Tests that put the machine under load run alone.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on panics")]
 
+mod commit;
+mod drain;
+mod flood;
 mod modes;
+mod packets;
+mod restart;
+mod wrong;
