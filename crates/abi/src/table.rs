@@ -97,8 +97,8 @@ pub struct TableHeader {
     pub ring_slots: u32,
     /// First chunk of the ring.
     pub ring_chunk: u32,
-    /// Counts this service's tables.
-    pub generation: u32,
+    /// Of everything the table was built from: a new userspace knows by it whether it has to build it again.
+    pub fingerprint: u32,
     /// Persistence, nanoseconds.
     pub persist_ns: u64,
     /// Persistence: bits of an IPv4 client that count.

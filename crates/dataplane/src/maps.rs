@@ -1,5 +1,8 @@
 //! Typed handles to every map of the packet path.
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    path::Path as FsPath,
+};
 
 use aya::{
     Ebpf,
@@ -10,7 +13,10 @@ use keel_abi::{
     PersistKey, PersistValue, PortKey, Server, ServerStats, TrafficStats,
 };
 
-use crate::{DataplaneError, error::Result};
+use crate::{
+    DataplaneError,
+    error::{Context, Result},
+};
 
 /// Names of all maps, which are also the names of their pins.
 pub(crate) const NAMES: [&str; 20] = [
@@ -43,6 +49,8 @@ pub(crate) struct Maps {
     pub(crate) ports: DevMapHash<MapData>,
     pub(crate) addresses: HashMap<MapData, Addr, u32>,
     pub(crate) services: HashMap<MapData, PortKey, u32>,
+    /// The same map as `tables`, for updates in batches.
+    pub(crate) tables_batch: MapData,
     pub(crate) tables: ArrayOfMaps<MapData, Array<MapData, Chunk>>,
     pub(crate) servers: Array<MapData, Server>,
     pub(crate) loads: Array<MapData, Load>,
@@ -94,7 +102,7 @@ fn raw<K, V>(ebpf: &mut Ebpf, name: &'static str) -> Result<Raw<K, V>> {
 
 impl Maps {
     /// Takes all maps out of the loaded object.
-    pub(crate) fn take(ebpf: &mut Ebpf) -> Result<Self> {
+    pub(crate) fn take(ebpf: &mut Ebpf, pins: &FsPath) -> Result<Self> {
         Ok(Self {
             config: typed(ebpf, "CONFIG")?,
             interfaces: typed(ebpf, "INTERFACES")?,
@@ -102,6 +110,7 @@ impl Maps {
             addresses: typed(ebpf, "ADDRESSES")?,
             services: typed(ebpf, "SERVICES")?,
             tables: typed(ebpf, "TABLES")?,
+            tables_batch: MapData::from_pin(pins.join("TABLES")).context("opening", "TABLES")?,
             servers: typed(ebpf, "SERVERS")?,
             loads: typed(ebpf, "LOADS")?,
             stats: typed(ebpf, "STATS")?,

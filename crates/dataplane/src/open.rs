@@ -102,7 +102,7 @@ impl Dataplane {
                 .load()
                 .map_err(|source| DataplaneError::Load { source: source.into() })?;
         }
-        let mut maps = Maps::take(&mut ebpf)?;
+        let mut maps = Maps::take(&mut ebpf, &root.join("maps"))?;
         let config = maps.config.get(&0, 0).context("reading the settings", "CONFIG")?;
         if config.seed == 0 {
             maps.config.set(0, default_config(), 0).context("writing the settings", "CONFIG")?;

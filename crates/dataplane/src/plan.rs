@@ -147,7 +147,7 @@ impl<'a> Planner<'a> {
             prefix6: service.prefix6,
             members,
         };
-        if self.shadow.tables.get(&slot).and_then(Option::as_ref) != Some(&spec) {
+        if !self.shadow.has_table(slot, &spec) {
             self.tables.push(Op::Table(slot, spec));
         }
         Ok(())

@@ -1,10 +1,13 @@
 //! Carrying out a plan, and the writes that don't come from the configuration: next hops, released slots.
 use keel_abi::{Addr, Load, PATH_REACHABLE, Path, Server, ServerStats, state};
 
+use std::os::fd::{AsFd, AsRawFd};
+
 use aya::maps::PerCpuValues;
+use keel_net::bpf_batch::BatchMap;
 
 use crate::{
-    Dataplane, Desired, Op, PathId, ServerId,
+    Dataplane, DataplaneError, Desired, Op, PathId, ServerId, Slot,
     error::{Context, Result},
     plan, shadow,
     table::TableSpec,
@@ -36,9 +39,18 @@ impl Dataplane {
     pub fn apply(&mut self, desired: &Desired) -> Result<usize> {
         let ops = plan(&self.shadow, desired)?;
         let count = ops.len();
+        let mut tables = Vec::new();
         for op in ops {
-            self.run(op)?;
+            // Tables stand together in a plan, and go in together.
+            match op {
+                Op::Table(slot, spec) => tables.push((slot, spec)),
+                op => {
+                    self.swap_tables(&mut tables)?;
+                    self.run(op)?;
+                }
+            }
         }
+        self.swap_tables(&mut tables)?;
         Ok(count)
     }
 
@@ -52,7 +64,7 @@ impl Dataplane {
                 self.shadow.nat_servers.insert(key, value);
                 Ok(())
             }
-            Op::Table(slot, spec) => self.swap_table(slot, spec),
+            Op::Table(slot, spec) => self.swap_tables(&mut vec![(slot, spec)]),
             Op::AddService(key, slot) => {
                 self.maps.services.insert(key, slot, 0).context("adding", "SERVICES")?;
                 self.shadow.services.insert(key, slot);
@@ -74,7 +86,7 @@ impl Dataplane {
                 Ok(())
             }
             Op::DropTable(slot) => {
-                self.swap_table(slot, TableSpec::default())?;
+                self.swap_tables(&mut vec![(slot, TableSpec::default())])?;
                 self.shadow.tables.remove(&slot);
                 Ok(())
             }
@@ -122,10 +134,27 @@ impl Dataplane {
         Ok(())
     }
 
-    fn swap_table(&mut self, slot: u32, spec: TableSpec) -> Result<()> {
-        let table = spec.create(1)?;
-        self.maps.tables.set(slot, &table, 0).context("swapping in a table", "TABLES")?;
-        self.shadow.tables.insert(slot, Some(spec));
+    /// Puts new tables in place. The kernel waits, after each update of a map of maps, until no packet uses the former
+    /// inner map any more; in a batch it waits once.
+    fn swap_tables(&mut self, tables: &mut Vec<(Slot, TableSpec)>) -> Result<()> {
+        // Each new table is a file descriptor until it is in place, and a process has 1024 of them.
+        const TOGETHER: usize = 256;
+        while !tables.is_empty() {
+            let some: Vec<_> = tables.drain(..tables.len().min(TOGETHER)).collect();
+            let made: Vec<_> = some.iter().map(|(_, spec)| spec.create()).collect::<Result<_>>()?;
+            let entries: Vec<_> = some
+                .iter()
+                .zip(&made)
+                .map(|((slot, _), table)| (slot.to_ne_bytes(), table.fd().as_fd().as_raw_fd().to_ne_bytes()))
+                .collect();
+            let failed = |source| DataplaneError::Batch { map: "TABLES", source };
+            let outer = BatchMap::new(self.maps.tables_batch.fd().as_fd()).map_err(failed)?;
+            outer.update(&entries).map_err(failed)?;
+            for (slot, spec) in some {
+                self.shadow.fingerprints.remove(&slot);
+                self.shadow.tables.insert(slot, Some(spec));
+            }
+        }
         Ok(())
     }
 

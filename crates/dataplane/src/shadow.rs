@@ -7,7 +7,7 @@ use keel_abi::{Addr, NatServerKey, NatServerValue, PATH_UNRESOLVED, PortKey, Ser
 use crate::{
     error::{Context, Result},
     maps::Maps,
-    table::TableSpec,
+    table::{TableSpec, header_of},
 };
 
 /// Index into the tables map: a service.
@@ -26,6 +26,8 @@ pub struct Shadow {
     pub addresses: HashMap<Addr, u32>,
     /// Tables; `None` for one left by an earlier process, whose contents aren't known.
     pub tables: BTreeMap<Slot, Option<TableSpec>>,
+    /// Fingerprints of the tables an earlier process left.
+    pub fingerprints: HashMap<Slot, u32>,
     /// Servers in use, with those that were removed and still have connections.
     pub servers: BTreeMap<ServerId, Server>,
     /// Generation the next user of a free server slot gets.
@@ -46,6 +48,12 @@ impl Shadow {
             let (key, slot) = entry.context("listing", "SERVICES")?;
             shadow.services.insert(key, slot);
             shadow.tables.insert(slot, None);
+        }
+        for slot in shadow.tables.keys() {
+            let table = maps.tables.get(slot, 0).and_then(|table| table.get(&0, 0));
+            if let Some(header) = table.ok().as_ref().and_then(header_of) {
+                shadow.fingerprints.insert(*slot, header.fingerprint);
+            }
         }
         for entry in maps.addresses.iter() {
             let (address, sizes) = entry.context("listing", "ADDRESSES")?;
@@ -69,6 +77,15 @@ impl Shadow {
         }
         shadow.nat = maps.config.get(&0, 0).context("reading", "CONFIG")?.nat != 0;
         Ok(shadow)
+    }
+
+    /// Whether a service's table is already built from this.
+    pub fn has_table(&self, slot: Slot, spec: &TableSpec) -> bool {
+        match self.tables.get(&slot) {
+            Some(Some(known)) => known == spec,
+            Some(None) => self.fingerprints.get(&slot) == Some(&spec.fingerprint()),
+            None => false,
+        }
     }
 
     /// The slot of the service that claims `key`.

@@ -154,10 +154,8 @@ impl Survey {
             return;
         }
         self.used.insert(entry.server);
-        if half {
-            if is_stuck(key, entry, now_ns) {
-                self.stuck.entry(entry.server).or_default().connections += 1;
-            }
+        if half && is_stuck(key, entry, now_ns) {
+            self.stuck.entry(entry.server).or_default().connections += 1;
         }
     }
 }

@@ -1,14 +1,23 @@
 //! A service's table as bytes: header, members, ring, in the chunks of `keel_abi`.
-use aya::maps::{Array, MapData};
+use std::os::fd::AsFd;
+
+use aya::maps::MapData;
 use keel_abi::{
     CHUNK_BYTES, Chunk, Cost, MEMBERS_PER_CHUNK, Member, RING_SLOTS_PER_CHUNK, TableHeader, as_bytes,
     chunks_for, from_bytes, maglev, scheduler,
 };
 
-use crate::error::{Context, Result};
+use keel_net::bpf_batch::BatchMap;
+
+use crate::{
+    DataplaneError,
+    error::{Context, Result},
+};
 
 /// Inner maps of one outer map may differ in size (linux/bpf.h, `BPF_F_INNER_MAP`).
 const INNER_MAP: u32 = 1 << 12;
+/// `BPF_MAP_TYPE_ARRAY` (linux/bpf.h).
+const ARRAY: u32 = 2;
 
 /// Everything a table is made of. Two equal specifications make equal tables.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,8 +46,25 @@ impl TableSpec {
         }
     }
 
+    /// A number that differs whenever the table would (but for one case in four thousand million).
+    pub fn fingerprint(&self) -> u32 {
+        let settings = [
+            self.scheduler,
+            self.flags,
+            self.persist_ns as u32,
+            (self.persist_ns >> 32) as u32,
+            u32::from(self.prefix4) << 8 | u32::from(self.prefix6),
+        ];
+        let members = self.members.iter().flat_map(|(identity, m)| {
+            let words = [*identity as u32, (*identity >> 32) as u32, m.server, u32::from(m.weight)];
+            words.into_iter().chain([m.max_connections, m.readmit_connections])
+        });
+        let hash = settings.into_iter().chain(members).fold(0, keel_abi::mix);
+        (hash >> 32) as u32 ^ hash as u32
+    }
+
     /// The table's chunks.
-    pub fn chunks(&self, generation: u32) -> Vec<Chunk> {
+    pub fn chunks(&self) -> Vec<Chunk> {
         let slots = self.ring_slots();
         let members = self.members.len() as u32;
         // Never less than two chunks: the packet path takes chunk 1 for granted.
@@ -51,7 +77,7 @@ impl TableSpec {
             members,
             ring_slots: slots,
             ring_chunk,
-            generation,
+            fingerprint: self.fingerprint(),
             persist_ns: self.persist_ns,
             prefix4: self.prefix4,
             prefix6: self.prefix6,
@@ -76,12 +102,14 @@ impl TableSpec {
     }
 
     /// The table as a new inner map.
-    pub(crate) fn create(&self, generation: u32) -> Result<Array<MapData, Chunk>> {
-        let chunks = self.chunks(generation);
-        let mut map = Array::create(chunks.len() as u32, INNER_MAP).context("creating a table", "TABLES")?;
-        for (i, chunk) in chunks.iter().enumerate() {
-            map.set(i as u32, chunk, 0).context("filling a table", "TABLES")?;
-        }
+    pub(crate) fn create(&self) -> Result<MapData> {
+        let chunks = self.chunks();
+        let (key, value) = (size_of::<u32>() as u32, CHUNK_BYTES as u32);
+        let shape = aya_obj::Map::new_from_params(ARRAY, key, value, chunks.len() as u32, INNER_MAP);
+        let map = MapData::create(shape, "table", None).context("creating a table", "TABLES")?;
+        let failed = |source| DataplaneError::Batch { map: "TABLES", source };
+        let entries: Vec<_> = (0..).map(u32::to_ne_bytes).zip(chunks.iter().map(|chunk| &chunk.0)).collect();
+        BatchMap::new(map.fd().as_fd()).and_then(|map| map.update(&entries)).map_err(failed)?;
         Ok(map)
     }
 }

@@ -84,7 +84,7 @@ impl Control for App {
 
     async fn config(&self, _: &Caller, revision: Option<u64>) -> Result<ConfigText> {
         let node = self.node.lock().await;
-        let revision = revision.unwrap_or(node.store.current().number);
+        let revision = revision.unwrap_or_else(|| node.store.current().number);
         let text = node.store.text_of(revision).map_err(refused)?;
         Ok(ConfigText { revision, text })
     }
@@ -104,7 +104,7 @@ impl Control for App {
     async fn put_candidate(&self, caller: &Caller, text: &str, expected: Option<u64>) -> Result<Candidate> {
         let node = self.node.lock().await;
         let kept = keel_store::Candidate {
-            base: expected.unwrap_or(node.store.current().number),
+            base: expected.unwrap_or_else(|| node.store.current().number),
             text: text.to_owned(),
             who: caller.user.clone(),
             saved: clock::now(),

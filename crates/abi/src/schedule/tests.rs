@@ -61,7 +61,7 @@ fn pool(how: u32, weights: &[u16]) -> Pool {
             members: members.len() as u32,
             ring_slots,
             ring_chunk: 0,
-            generation: 1,
+            fingerprint: 1,
             persist_ns: 0,
             prefix4: 32,
             prefix6: 128,
