@@ -54,7 +54,7 @@ pub use path::{PATH_REACHABLE, PATH_UNRESOLVED, Path};
 pub use ports::{PortBlock, PortKey, blocks, lookup_order};
 pub use reap::{REAP_BATCH, REAP_ETHERTYPE, ReapRecord, reap_kind};
 pub use rewrite::{decrement_ttl, icmp_forward, icmp_reverse, nat_forward, nat_reverse, set_ethernet};
-pub use schedule::{Candidates, Choice, Eligibility, Load, choose, eligibility, ring_choice};
+pub use schedule::{Best, Candidates, Choice, Eligibility, Load, choose, eligibility, ring_choice};
 pub use server::{MODE_DR, MODE_GUE, MODE_NAT, MODE_TUN, Server, Standing, policy, state};
 pub use stats::{ServerStats, TrafficStats};
 pub use table::{

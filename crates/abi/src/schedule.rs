@@ -85,6 +85,12 @@ pub trait Candidates {
     fn picks(&self, index: u32) -> u64;
     /// One more for member `index`.
     fn picked(&self, index: u32);
+    /// Gives back what it gets. The packet path takes it through memory of a map on the way: the verifier forgets what
+    /// it knew of it, and so looks at each turn of the loop once, not once for each way through the turns before.
+    #[inline(always)]
+    fn park(&self, best: Best) -> Best {
+        best
+    }
 }
 
 /// The outcome of scheduling.
@@ -143,8 +149,9 @@ pub fn choose<C: Candidates>(pool: &C, hash: u32) -> Choice {
 }
 
 /// The cheapest server seen so far.
-#[derive(Clone, Copy)]
-struct Best {
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Best {
     server: u32,
     index: u32,
     cost: u64,
@@ -173,7 +180,7 @@ impl Best {
 fn exact<C: Candidates>(pool: &C, how: u32, members: u32) -> Choice {
     let start = if how == scheduler::WRR || members == 0 { 0 } else { pool.advance() % members };
     let costs = &pool.header().cost;
-    let mut best = Best::NONE;
+    let mut best = pool.park(Best::NONE);
     for i in 0..MAX_EXACT_MEMBERS {
         if i >= members {
             break;
@@ -192,6 +199,7 @@ fn exact<C: Candidates>(pool: &C, how: u32, members: u32) -> Choice {
         }
         let cost = costs.of_member(&load, pool.picks(index));
         best.offer(Best { server: member.server, index, cost, weight: member.weight as u64 });
+        best = pool.park(best);
     }
     if how == scheduler::WRR && best.weight != 0 {
         pool.picked(best.index);
@@ -208,7 +216,7 @@ fn sampled<C: Candidates>(pool: &C, how: u32, members: u32, slots: u32) -> Choic
     }
     let position = pool.advance();
     let costs = &pool.header().cost;
-    let mut best = Best::NONE;
+    let mut best = pool.park(Best::NONE);
     for i in 0..PROBES {
         let index = match how {
             scheduler::RR => position.wrapping_add(i) % members,
@@ -228,6 +236,7 @@ fn sampled<C: Candidates>(pool: &C, how: u32, members: u32, slots: u32) -> Choic
         }
         let cost = costs.of_member(&load, 0);
         best.offer(Best { server: member.server, index, cost, weight: member.weight as u64 });
+        best = pool.park(best);
     }
     best.choice()
 }

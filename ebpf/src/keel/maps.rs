@@ -4,10 +4,12 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use keel_abi::{
-    Addr, Chunk, Config, Connection, FlowKey, FragmentKey, FragmentPorts, HALF_OPEN_DEFAULT, INTERFACE_SLOTS,
-    InnerFlow, Interface, Load, NatServerKey, NatServerValue, Packet, Path, PersistKey, PersistValue,
-    PortKey, ReapRecord, Server, ServerStats, TrafficStats,
+    Addr, Best, Chunk, Config, Connection, FlowKey, FragmentKey, FragmentPorts, HALF_OPEN_DEFAULT,
+    INTERFACE_SLOTS, InnerFlow, Interface, Load, NatServerKey, NatServerValue, Packet, Path, PersistKey,
+    PersistValue, PortKey, ReapRecord, Server, ServerStats, TrafficStats,
 };
+
+use crate::fresh::Decision;
 
 /// Inner maps of one outer map may differ in size (linux/bpf.h).
 const INNER_MAP: usize = 1 << 12;
@@ -100,6 +102,8 @@ pub struct Scratch {
     pub entry: Connection,
     pub reverse: Connection,
     pub order: ReapRecord,
+    pub best: Best,
+    pub decision: Decision,
 }
 
 /// See [`Scratch`].
