@@ -8,18 +8,17 @@ use crate::plan::{Link, Node, Plan, Role};
 use crate::programs::{feed, run};
 use crate::xdp;
 
-/// In every node. The reverse-path filter would drop what direct routing and tunnels send; a doubled address is
-/// not to be found by waiting a second for each.
-const SETTINGS: [(&str, &str); 8] = [
+/// In every node. The reverse-path filter would drop what direct routing and tunnels send.
+const SETTINGS: [(&str, &str); 5] = [
     ("ipv4/conf/all/rp_filter", "0"),
     ("ipv4/conf/default/rp_filter", "0"),
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
     ("ipv4/conf/all/accept_redirects", "0"),
-    ("ipv6/conf/default/accept_dad", "0"),
-    ("ipv6/conf/default/accept_ra", "0"),
-    ("ipv6/conf/default/accept_redirects", "0"),
 ];
+/// On every interface, which exists before its node's defaults are set. A doubled address is not to be found by waiting
+/// for it: until then the node can't ask for its neighbours, and what it sends first arrives a second late.
+const INTERFACE: [(&str, &str); 3] = [("accept_dad", "0"), ("accept_ra", "0"), ("accept_redirects", "0")];
 /// In what forwards: the router, and a balancer as the gateway of its servers.
 const FORWARDING: [(&str, &str); 2] = [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
 /// In a server, for VIPs: no ARP for an address that is not the interface's own, which is what a VIP on lo is. IPv6 sends
@@ -66,6 +65,11 @@ pub(crate) fn set_up(node: &Node) -> Result<(), LabError> {
         Role::Router | Role::Balancer => set(&FORWARDING)?,
         Role::Server => set(&SERVER)?,
         Role::Client | Role::Switch => {}
+    }
+    for link in &node.links {
+        let name = |setting: &str| format!("ipv6/conf/{}/{setting}", link.device);
+        let settings = INTERFACE.map(|(setting, value)| (name(setting), value));
+        set(&settings.each_ref().map(|(name, value)| (name.as_str(), *value)))?;
     }
     feed("ip", &["-batch", "-"], &links_up(node))?;
     for link in &node.links {
