@@ -100,3 +100,29 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn standing_follows_state_policy_and_generation() {
+        use Standing::{Good, Reset, Void};
+        for (state, policy, tcp, udp) in [
+            (state::ONLINE, policy::RESET, Good, Good),
+            (state::DRAIN, policy::RESCHEDULE, Good, Good),
+            (state::DOWN, policy::RESET, Good, Good),
+            (state::HALT, policy::RESCHEDULE, Void, Void),
+            (state::HALT, policy::RESET, Reset, Void),
+            (state::HALT, policy::HOLD, Void, Void),
+            (state::REMOVED, policy::RESCHEDULE, Void, Void),
+            (state::REMOVED, policy::RESET, Reset, Void),
+            (state::REMOVED, policy::HOLD, Good, Good),
+            (state::FREE, policy::HOLD, Void, Void),
+        ] {
+            let server = Server { generation: 3, state, policy, ..Server::default() };
+            assert_eq!((server.standing(3, 6), server.standing(3, 17)), (tcp, udp), "{state} {policy}");
+            assert_eq!(server.standing(2, 6), Void, "another server's entry");
+        }
+    }
+}

@@ -78,7 +78,7 @@ fn main() {
             for n in 0..flows {
                 for flags in [SYN, ACK] {
                     assert_eq!(
-                        rig.from_client(&Pkt::tcp(&client(n), &vip, flags)).verdict,
+                        rig.client_sends(&Pkt::tcp(&client(n), &vip, flags)).verdict,
                         FrameVerdict::Redirect
                     );
                 }

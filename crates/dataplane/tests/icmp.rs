@@ -47,7 +47,7 @@ fn a_time_to_live_that_ends_here_is_told() {
                 Pkt::udp(client, vip).qinq(100, 0x2200),
             ] {
                 let frame = frame.ttl(ttl);
-                let run = rig.from_client(&frame);
+                let run = rig.client_sends(&frame);
                 rig.same(run, FrameVerdict::Transmit, &error(&frame, kind, 0, 0).build());
             }
         }
@@ -71,11 +71,11 @@ fn what_does_not_fit_is_told_with_the_size_that_does() {
             let limit = 1450 - overhead;
             let headers = if v6 { 60 } else { 40 };
             let fits = Pkt::tcp(client, at, PSH | ACK).data(limit - headers);
-            assert_eq!(rig.from_client(&fits).verdict, FrameVerdict::Redirect);
+            assert_eq!(rig.client_sends(&fits).verdict, FrameVerdict::Redirect);
             let frame = Pkt::tcp(client, at, PSH | ACK).data(limit - headers + 1);
             let (kind, code) = if v6 { (2, 0) } else { (3, 4) };
             let expected = error(&frame, kind, code, limit as u32);
-            rig.same(rig.from_client(&frame), FrameVerdict::Transmit, &expected.build());
+            rig.same(rig.client_sends(&frame), FrameVerdict::Transmit, &expected.build());
             assert_eq!(rig.drop_count(DropReason::TooBig), 1);
         }
     }
@@ -96,7 +96,7 @@ fn answers_are_limited_and_never_about_errors_or_later_fragments() {
     std::thread::sleep(std::time::Duration::from_millis(1100)); // a new window
     let quoted = Pkt::tcp(VIP4, CLIENT4, ACK).ip_packet();
     let about = Pkt::icmp_error("192.0.2.1", "192.168.2.200", 11, 0, 0, &quoted, 28).ttl(1);
-    assert_eq!(rig.from_client(&about).verdict, FrameVerdict::Drop);
+    assert_eq!(rig.client_sends(&about).verdict, FrameVerdict::Drop);
     let fragments = Pkt::udp(CLIENT4, VIP4).data(100).ttl(1).fragments(64);
     assert_eq!(rig.run(&fragments[0], rig.front).verdict, FrameVerdict::Transmit);
     assert_eq!(rig.run(&fragments[1], rig.front).verdict, FrameVerdict::Drop);
@@ -125,7 +125,7 @@ fn an_error_about_a_virtual_service_reaches_the_server_of_the_connection() {
         ] {
             let port = if real == bracketed(8080) { "port = 8080" } else { "" };
             let rig = service(vip, mode, &format!("address = \"{server}\"\n{port}"));
-            rig.from_client(&Pkt::tcp(client, at, SYN));
+            rig.client_sends(&Pkt::tcp(client, at, SYN));
             for flags in [SYN | ACK, PSH | ACK] {
                 for (v6_kind, v4_kind, rest) in [(2, 3, 1400), (3, 11, 0), (1, 12, 7)] {
                     // A router on the client's side quotes the reply as it saw it: from the virtual address. What it
@@ -179,7 +179,7 @@ fn an_error_from_the_servers_side_reaches_the_client_as_if_from_the_virtual_addr
         let real = std::net::SocketAddr::new(ip(server), 8080).to_string();
         let rig = service(vip, "mode = \"nat\"", &format!("address = \"{server}\"\nport = 8080"));
         let client_ip = support::packet::end(client).0.to_string();
-        rig.from_client(&Pkt::tcp(client, at, SYN));
+        rig.client_sends(&Pkt::tcp(client, at, SYN));
         for _ in 0..2 {
             for from in [server, router] {
                 for (v6_kind, v4_kind, rest) in [(2, 3, 1280), (1, 11, 0)] {
@@ -194,7 +194,7 @@ fn an_error_from_the_servers_side_reaches_the_client_as_if_from_the_virtual_addr
                 }
             }
             // Once more over an established connection.
-            rig.from_client(&Pkt::tcp(client, at, ACK));
+            rig.client_sends(&Pkt::tcp(client, at, ACK));
         }
     }
 }
@@ -246,7 +246,7 @@ fn a_tunnel_learns_what_its_path_holds() {
                     if server.contains(':') { 40 } else { 20 } + if how.contains("gue") { 8 } else { 0 };
                 let rig = service(vip, &format!("mode = \"tun\"\n{how}"), &format!("address = \"{server}\""));
                 let frame = Pkt::tcp(client, at, PSH | ACK).data(1380);
-                let run = rig.from_client(&frame);
+                let run = rig.client_sends(&frame);
                 assert_eq!(run.verdict, FrameVerdict::Redirect);
                 let learn = |mtu: u32, from: &str| {
                     let (kind, code) = if server.contains(':') { (2, 0) } else { (3, 4) };
@@ -256,7 +256,7 @@ fn a_tunnel_learns_what_its_path_holds() {
                 let told = |mtu: u32| {
                     let (kind, code) = if v6_vip { (2, 0) } else { (3, 4) };
                     rig.same(
-                        rig.from_client(&frame),
+                        rig.client_sends(&frame),
                         FrameVerdict::Transmit,
                         &error(&frame, kind, code, mtu - overhead).build(),
                     );
@@ -277,5 +277,5 @@ fn a_forged_error_with_a_quote_that_is_not_ours_teaches_nothing() {
     let forged = Pkt::raw("10.66.66.66", "10.9.0.101", 4, vec![0; 20]).ip_packet();
     rig.passes(&Pkt::icmp_error("192.0.2.1", "10.0.0.2", 3, 4, 600, &forged, 40).build());
     let frame = Pkt::tcp(CLIENT4, VIP4, PSH | ACK).data(1400);
-    assert_eq!(rig.from_client(&frame).verdict, FrameVerdict::Redirect);
+    assert_eq!(rig.client_sends(&frame).verdict, FrameVerdict::Redirect);
 }

@@ -1,4 +1,6 @@
 //! Laws over random traffic. A failing case prints its seed; `KEEL_SEED=… cargo test` replays it.
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a random test says how to repeat it")]
+
 mod support;
 use keel_abi::{Choice, DropReason};
 use keel_dataplane::{Explanation, FrameVerdict, Question};
@@ -303,7 +305,7 @@ fn what_is_explained_is_what_happens() {
             let frame = Pkt::tcp(&client, &vip, SYN);
             let question = Question { key: key(&client, &vip, 6), now_ns: now_ns() };
             let explained = rig.dataplane.explain(&question).unwrap();
-            let run = rig.from_client(&frame);
+            let run = rig.client_sends(&frame);
             let server = |id: u32| rig.dataplane.shadow().servers[&id].addr;
             match explained {
                 Explanation::NoService => assert_eq!(run.verdict, FrameVerdict::Pass),
@@ -318,7 +320,7 @@ fn what_is_explained_is_what_happens() {
                 other => panic!("{other:?}"),
             }
             if random.below(2) == 0 {
-                rig.from_client(&frame.flags(ACK));
+                rig.client_sends(&frame.flags(ACK));
             }
         }
     }

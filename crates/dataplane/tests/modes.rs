@@ -68,7 +68,7 @@ fn a_packet_leaves_by_the_interface_it_came_in_by_if_that_is_where_the_server_is
     rig.reach(ip(SERVER4).into(), |hop| Hop { ifindex: front, own_mac: FRONT_MAC, ..hop });
     let frame = Pkt::tcp(CLIENT4, VIP4, SYN);
     let expected = frame.clone().hop().mac(FRONT_MAC, server_mac(ip(SERVER4)));
-    rig.same(rig.from_client(&frame), FrameVerdict::Transmit, &expected.build());
+    rig.same(rig.client_sends(&frame), FrameVerdict::Transmit, &expected.build());
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn replies_to_a_client_behind_two_tags_go_back_behind_two_tags() {
     let rig = nat4("port = 8080");
     let mac = server_mac(ip("10.0.0.101"));
     let frame = Pkt::tcp(CLIENT4, VIP4, SYN).qinq(100, 300);
-    assert_eq!(rig.from_client(&frame).verdict, FrameVerdict::Redirect);
+    assert_eq!(rig.client_sends(&frame).verdict, FrameVerdict::Redirect);
     let answer = Pkt::tcp("10.0.0.101:8080", CLIENT4, SYN | ACK).mac(mac, BACK_MAC);
     let back = answer.clone().hop().source(VIP4).mac(FRONT_MAC, CLIENT_MAC).qinq(100, 300);
     rig.returns(&answer, &back);
@@ -291,7 +291,7 @@ fn each_server_of_a_tunnel_service_may_be_of_another_family() {
     );
     let mut seen = Vec::new();
     for port in 1..=4 {
-        let run = rig.from_client(&Pkt::tcp(&format!("192.0.2.7:{port}"), VIP4, SYN));
+        let run = rig.client_sends(&Pkt::tcp(&format!("192.0.2.7:{port}"), VIP4, SYN));
         seen.push((run.frame[5], run.frame[12..14].to_vec()));
     }
     seen.sort();
@@ -323,7 +323,7 @@ fn frames_for_somebody_else_and_packets_that_are_nobodys_pass() {
     rig.dataplane.set_active(false).unwrap();
     rig.passes(&ours.build());
     rig.dataplane.set_active(true).unwrap();
-    assert_eq!(rig.from_client(&ours).verdict, FrameVerdict::Redirect);
+    assert_eq!(rig.client_sends(&ours).verdict, FrameVerdict::Redirect);
 }
 
 #[test]

@@ -40,17 +40,17 @@ fn idle_connections_go_by_their_states_limit_and_the_counts_with_them() {
         let mut rig = Rig::new(&cluster(&format!("mode = \"{mode}\""), &[101, 102, 103]));
         let entries = if mode == "nat" { 2 } else { 1 };
         for n in 0..400 {
-            rig.from_client(&Pkt::tcp(&client(n), VIP, SYN));
+            rig.client_sends(&Pkt::tcp(&client(n), VIP, SYN));
             if n >= 100 {
-                rig.from_client(&Pkt::tcp(&client(n), VIP, ACK));
+                rig.client_sends(&Pkt::tcp(&client(n), VIP, ACK));
             }
             if n >= 200 {
-                rig.from_client(&Pkt::tcp(&client(n), VIP, FIN | ACK));
+                rig.client_sends(&Pkt::tcp(&client(n), VIP, FIN | ACK));
             }
             if n >= 300 {
                 let udp = Pkt::udp(&client(n), VIP);
-                rig.from_client(&udp);
-                rig.from_client(&udp);
+                rig.client_sends(&udp);
+                rig.client_sends(&udp);
             }
         }
         assert_eq!(total(&rig), (100, 200, 200));
@@ -76,18 +76,18 @@ fn idle_connections_go_by_their_states_limit_and_the_counts_with_them() {
 #[test]
 fn a_busy_connection_stays_whatever_direction_is_busy() {
     let mut rig = Rig::new(&cluster("mode = \"nat\"", &[101]));
-    rig.from_client(&Pkt::tcp(&client(1), VIP, SYN));
-    rig.from_client(&Pkt::tcp(&client(1), VIP, ACK));
+    rig.client_sends(&Pkt::tcp(&client(1), VIP, SYN));
+    rig.client_sends(&Pkt::tcp(&client(1), VIP, ACK));
     for _ in 0..4 {
         rig.age("CONNECTIONS", Duration::from_secs(800));
         let answer = Pkt::tcp("192.168.2.101:80", &client(1), PSH | ACK)
             .mac(server_mac(ip("192.168.2.101")), BACK_MAC);
-        assert_eq!(rig.from_server(&answer).verdict, FrameVerdict::Redirect);
+        assert_eq!(rig.server_sends(&answer).verdict, FrameVerdict::Redirect);
         assert_eq!(rig.dataplane.sweep(now_ns()).unwrap().removed, 0);
     }
     for _ in 0..4 {
         rig.age("CONNECTIONS", Duration::from_secs(800));
-        rig.from_client(&Pkt::tcp(&client(1), VIP, PSH | ACK));
+        rig.client_sends(&Pkt::tcp(&client(1), VIP, PSH | ACK));
         assert_eq!(rig.dataplane.sweep(now_ns()).unwrap().removed, 0);
     }
     assert_eq!(rig.entries("CONNECTIONS"), 2);
@@ -96,8 +96,8 @@ fn a_busy_connection_stays_whatever_direction_is_busy() {
 #[test]
 fn a_reply_entry_without_its_connection_goes_too() {
     let mut rig = Rig::new(&cluster("mode = \"nat\"", &[101]));
-    rig.from_client(&Pkt::tcp(&client(1), VIP, SYN));
-    rig.from_client(&Pkt::tcp(&client(1), VIP, ACK));
+    rig.client_sends(&Pkt::tcp(&client(1), VIP, SYN));
+    rig.client_sends(&Pkt::tcp(&client(1), VIP, ACK));
     rig.pinned::<FlowKey, Connection>("CONNECTIONS").remove(&key(&client(1), VIP, 6)).unwrap();
     rig.age("CONNECTIONS", Duration::from_secs(901));
     rig.dataplane.sweep(now_ns()).unwrap();
@@ -107,11 +107,11 @@ fn a_reply_entry_without_its_connection_goes_too() {
 #[test]
 fn handshakes_that_do_not_end_are_reported() {
     let mut rig = Rig::new(&cluster("mode = \"nat\"", &[101]));
-    rig.from_client(&Pkt::tcp(&client(1), VIP, SYN));
-    rig.from_client(&Pkt::tcp(&client(2), VIP, SYN));
+    rig.client_sends(&Pkt::tcp(&client(1), VIP, SYN));
+    rig.client_sends(&Pkt::tcp(&client(2), VIP, SYN));
     let answer =
         Pkt::tcp("192.168.2.101:80", &client(2), SYN | ACK).mac(server_mac(ip("192.168.2.101")), BACK_MAC);
-    rig.from_server(&answer);
+    rig.server_sends(&answer);
     assert!(rig.dataplane.sweep(now_ns()).unwrap().stuck.is_empty());
     rig.age("HALF_OPEN", Duration::from_secs(4));
     let swept = rig.dataplane.sweep(now_ns()).unwrap();
@@ -156,8 +156,8 @@ fn connections_of_a_removed_server_wait_a_minute_for_their_answer() {
         let keys = format!("mode = \"{mode}\"\nscheduler = \"rr\"\non_removed = \"reset\"");
         let mut rig = Rig::new(&cluster(&keys, &[101, 102]));
         for n in 0..20 {
-            rig.from_client(&Pkt::tcp(&client(n), VIP, SYN));
-            rig.from_client(&Pkt::tcp(&client(n), VIP, ACK));
+            rig.client_sends(&Pkt::tcp(&client(n), VIP, SYN));
+            rig.client_sends(&Pkt::tcp(&client(n), VIP, ACK));
         }
         let slot = rig.id("192.168.2.102");
         rig.apply(&cluster(&keys, &[101]));
@@ -174,7 +174,7 @@ fn connections_of_a_removed_server_wait_a_minute_for_their_answer() {
 fn pending_counts_lost_by_eviction_are_corrected_exactly() {
     let mut rig = Rig::new(&cluster("mode = \"dr\"", &[101, 102]));
     for n in 0..40 {
-        rig.from_client(&Pkt::tcp(&client(n), VIP, SYN));
+        rig.client_sends(&Pkt::tcp(&client(n), VIP, SYN));
     }
     let mut table = rig.pinned::<FlowKey, Connection>("HALF_OPEN");
     for n in 0..4 {

@@ -165,25 +165,25 @@ impl Rig {
     }
 
     /// A frame from the clients' side.
-    pub fn from_client(&self, frame: &Pkt) -> FrameRun {
+    pub fn client_sends(&self, frame: &Pkt) -> FrameRun {
         self.run(&frame.build(), self.front)
     }
 
     /// A frame from the servers' side.
-    pub fn from_server(&self, frame: &Pkt) -> FrameRun {
+    pub fn server_sends(&self, frame: &Pkt) -> FrameRun {
         self.run(&frame.build(), self.back)
     }
 
     /// Sends from the clients' side and asserts what comes out on the servers' side, byte by byte.
     #[track_caller]
     pub fn forwards(&self, frame: &Pkt, expected: &Pkt) {
-        self.same(self.from_client(frame), FrameVerdict::Redirect, &expected.build());
+        self.same(self.client_sends(frame), FrameVerdict::Redirect, &expected.build());
     }
 
     /// Sends from the servers' side and asserts what comes out on the clients' side, byte by byte.
     #[track_caller]
     pub fn returns(&self, frame: &Pkt, expected: &Pkt) {
-        self.same(self.from_server(frame), FrameVerdict::Redirect, &expected.build());
+        self.same(self.server_sends(frame), FrameVerdict::Redirect, &expected.build());
     }
 
     #[track_caller]
@@ -247,7 +247,7 @@ impl Rig {
 
     /// The address of the server that a forwarded frame went to, by its Ethernet address.
     pub fn went_to(&self, frame: &Pkt) -> u8 {
-        let run = self.from_client(frame);
+        let run = self.client_sends(frame);
         assert_eq!(run.verdict, FrameVerdict::Redirect, "drops: {:?}", self.drops());
         run.frame[5]
     }
