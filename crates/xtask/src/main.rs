@@ -2,6 +2,7 @@
 //! it holds no logic of the product and is not shipped.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks on its terminal")]
 
+mod bench;
 mod build;
 mod command;
 mod demo;
@@ -25,7 +26,7 @@ usage: cargo run -p xtask -- COMMAND        (or `make COMMAND`)
   lint    check formatting, run clippy
   test    lint, build, and run every test
   demo    show the load balancer at work in a lab, until Ctrl-C
-  bench   run the benchmarks
+  bench   run the benchmarks, write docs/benchmarks.md and .json
   clean   remove what was built
 ";
 
@@ -48,11 +49,7 @@ fn start(command: &str) -> Result<()> {
         "lint" => build::ready().and_then(|()| test::lint()),
         "test" => test::test(),
         "demo" => demo::play(),
-        "bench" => {
-            build::ready()?;
-            build::binaries()?;
-            run(cargo(&["bench", "--workspace"]).env("KEEL_BIN_DIR", build::release_folder()))
-        }
+        "bench" => bench::measure(),
         "clean" => run(&mut cargo(&["clean"])),
         "image" => bail!("there is no appliance image yet; `make build` makes the programs"),
         "help" | "--help" | "-h" => {

@@ -8,11 +8,12 @@ use crate::command::{cargo, find, output, run};
 use crate::ebpf;
 
 /// Programs, and Debian's packages that have them.
-const TOOLS: [(&str, &str); 12] = [
+const TOOLS: [(&str, &str); 14] = [
     ("cc", "gcc"),
     ("curl", "curl"),
     ("ethtool", "ethtool"),
     ("git", "git"),
+    ("haproxy", "haproxy"),
     ("hostname", "hostname"),
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),
@@ -21,6 +22,7 @@ const TOOLS: [(&str, &str); 12] = [
     ("openssl", "openssl"),
     ("strace", "strace"),
     ("tcpdump", "tcpdump"),
+    ("wrk", "wrk"),
 ];
 /// For the packet programs, unless rustup's nightly is complete.
 const EBPF_TOOLCHAIN: [&str; 3] = ["cargo-web", "rust-web-src", "rustc-web"];
@@ -74,12 +76,14 @@ fn install(packages: &[&str]) -> Result<()> {
     };
     run(apt().arg("update"))?;
     run(apt().args(["install", "-y", "--no-install-recommends"]).args(packages))?;
-    if packages.contains(&"nginx-light") && find("systemctl").is_some() {
-        // It is for the lab's servers. The package starts one on the machine itself, which nobody asked for.
-        run(Command::new("systemctl").args(["disable", "--now", "nginx"])).or_else(|error| {
-            eprintln!("nginx may be running on this machine now: {error:#}");
-            Ok::<(), anyhow::Error>(())
-        })?;
+    // They are for the lab. The packages start them on the machine itself, which nobody asked for.
+    for (package, service) in [("nginx-light", "nginx"), ("haproxy", "haproxy")] {
+        if packages.contains(&package) && find("systemctl").is_some() {
+            run(Command::new("systemctl").args(["disable", "--now", service])).or_else(|error| {
+                eprintln!("{service} may be running on this machine now: {error:#}");
+                Ok::<(), anyhow::Error>(())
+            })?;
+        }
     }
     Ok(())
 }

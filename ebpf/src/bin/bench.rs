@@ -9,7 +9,7 @@ use core::arch::asm;
 
 use aya_ebpf::{
     bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX},
-    btf_maps::{Array, PerCpuArray, ProgramArray},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray},
     helpers::bpf_xdp_adjust_head,
     macros::{btf_map, xdp},
     programs::XdpContext,
@@ -70,6 +70,95 @@ static TARGETS: ProgramArray<8> = ProgramArray::new();
 #[btf_map]
 static SUNK: PerCpuArray<u64, 1> = PerCpuArray::new();
 
+/// What a balancer that remembers connections can't do without: one look into a table of the kernel's. The key is as
+/// long as ours, so is the value, where the name doesn't say otherwise.
+type Key = [u32; 10];
+type Value = [u64; 8];
+/// With this an element is 128 bytes long: two cache lines.
+type LeanValue = [u64; 5];
+
+#[btf_map]
+static HASH: HashMap<Key, Value, 1> = HashMap::new();
+#[btf_map]
+static LRU: LruHashMap<Key, Value, 1> = LruHashMap::new();
+#[btf_map]
+static LEAN: HashMap<Key, LeanValue, 1> = HashMap::new();
+
+macro_rules! look {
+    ($name:ident, $map:ident, $value:ty) => {
+        /// Looks the flow up; a new one is remembered.
+        #[xdp]
+        pub fn $name(ctx: XdpContext) -> u32 {
+            let start = ctx.data();
+            if start + 38 > ctx.data_end() {
+                return XDP_ABORTED;
+            }
+            // SAFETY: addresses and ports of IPv4 and TCP without options, within the bytes checked above.
+            let words = unsafe { *((start + 26) as *const [u32; 3]) };
+            let key = key(words);
+            match $map.get_ptr_mut(&key) {
+                // SAFETY: a live element.
+                Some(value) => unsafe { (*value)[0] += (*value)[3] + 1 },
+                None => {
+                    let fresh: $value = [0; size_of::<$value>() / 8];
+                    let _ = $map.insert(&key, &fresh, 0);
+                }
+            }
+            XDP_TX
+        }
+    };
+}
+
+/// An array that the flow's hash indexes directly: one line of memory instead of a bucket and an element.
+#[btf_map]
+static DIRECT: Array<Line, 1, MMAPABLE> = Array::new();
+/// `BPF_F_MMAPABLE`: the array begins with a page.
+const MMAPABLE: usize = 1 << 10;
+
+/// A cache line.
+#[repr(C)]
+pub struct Line {
+    key: [u64; 5],
+    value: [u64; 3],
+}
+
+/// Looks the flow up in a direct-mapped cache; a new one replaces what is there.
+#[xdp]
+pub fn look_direct(ctx: XdpContext) -> u32 {
+    let (start, Some(walk)) = (ctx.data(), WALK.get(0)) else { return XDP_ABORTED };
+    if start + 38 > ctx.data_end() {
+        return XDP_ABORTED;
+    }
+    // SAFETY: as in `look`.
+    let words = unsafe { *((start + 26) as *const [u32; 3]) };
+    let mut hash = 0u64;
+    for word in words {
+        hash = (hash ^ word as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash ^= hash >> 29;
+    }
+    let index = (hash.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32) as u32 & walk.growth;
+    let Some(line) = DIRECT.get_ptr_mut(index) else { return XDP_ABORTED };
+    // SAFETY: array elements live on; one run at a time uses the map.
+    let line = unsafe { &mut *line };
+    let key = [0, (words[0] as u64) << 32, 0, (words[1] as u64) << 32, (words[2] as u64) << 32 | 6];
+    if line.key == key {
+        line.value[0] += line.value[2] + 1;
+    } else {
+        line.key = key;
+        line.value[1] += 1;
+    }
+    XDP_TX
+}
+
+#[inline(always)]
+fn key(w: [u32; 3]) -> Key {
+    [0, 0, 0xffff, w[0], 0, 0, 0xffff, w[1], w[2], 6]
+}
+
+look!(look_hash, HASH, Value);
+look!(look_lru, LRU, Value);
+look!(look_lean, LEAN, LeanValue);
+
 /// The next frame, and the program for it.
 #[xdp]
 pub fn walk(ctx: XdpContext) -> u32 {
@@ -100,6 +189,26 @@ pub fn grow(ctx: XdpContext) -> u32 {
 /// Sends the frame out of the interface it is injected on.
 #[xdp]
 pub fn emit(_ctx: XdpContext) -> u32 {
+    XDP_TX
+}
+
+/// The virtual address, the server's Ethernet address and our own, in words of the wire.
+#[btf_map]
+static RELAY: Array<[u16; 8], 1> = Array::new();
+
+/// The least a balancer can be: what is for the virtual address gets the one server's Ethernet address and goes back out.
+#[xdp]
+pub fn relay(ctx: XdpContext) -> u32 {
+    let (start, Some(to)) = (ctx.data(), RELAY.get(0)) else { return XDP_ABORTED };
+    if start + 34 > ctx.data_end() {
+        return XDP_PASS;
+    }
+    // SAFETY: within the bytes checked above.
+    let words = unsafe { &mut *(start as *mut [u16; 17]) };
+    if words[6] != 0x0800u16.to_be() || words[15] != to[0] || words[16] != to[1] {
+        return XDP_PASS;
+    }
+    words[..6].copy_from_slice(&to[2..]);
     XDP_TX
 }
 

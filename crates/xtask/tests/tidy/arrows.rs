@@ -3,7 +3,7 @@
 use crate::metadata::Metadata;
 
 /// Each crate, and which of ours it may use. A new crate gets its line here.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("keel-abi", &[]),
     ("keel-model", &[]),
     ("keel-pool", &["keel-model"]),
@@ -18,6 +18,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ),
     ("keel-lab", &["keel-net"]),
     ("xtask", &[]),
+    ("keel-benches", ANYTHING),
     ("keel-tests", ANYTHING),
 ];
 const ANYTHING: &[&str] = &["*"];

@@ -1,0 +1,17 @@
+//! `xtask bench`: fresh release binaries, then `keel-bench`, which writes `docs/benchmarks.md` and the data beside it.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::build::{self, release_folder};
+use crate::command::{root, run};
+
+/// Takes about ten minutes; whoever else uses the machine is in the figures.
+pub(crate) fn measure() -> Result<()> {
+    build::ready()?;
+    build::binaries()?;
+    let mut bench = Command::new(release_folder().join("keel-bench"));
+    bench.env("KEEL_BIN_DIR", release_folder()).arg("--out").arg(root().join("docs"));
+    run(&mut bench)
+}
