@@ -79,7 +79,9 @@ impl Rig {
         let options = Options { prefix, ..Options::default() };
         let lab = Lab::up(topology, &options).unwrap();
         assert!(lab.state().appliance, "there is no keeld beside keel-lab: build it with `make build`");
-        Self { daemons: Mutex::default(), lab, _turn: turn }
+        let rig = Self { daemons: Mutex::default(), lab, _turn: turn };
+        eventually("keeld answers", || rig.ask(async |client| client.status().await).is_ok());
+        rig
     }
 
     /// Runs a program in a node.

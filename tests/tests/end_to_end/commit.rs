@@ -66,8 +66,18 @@ fn history_diff_and_rollback_know_every_revision() {
     let rig = rig("history");
     let first = rig.revision();
     rig.keel(&["server", "set", "web", "rs1", "--weight", "7", "--why", "a smaller machine"]).ok();
-    rig.keel(&["service", "add", "more", "--address", "192.168.2.201", "--ports", "80", "--server", "a=192.168.2.101"])
-        .ok();
+    rig.keel(&[
+        "service",
+        "add",
+        "more",
+        "--address",
+        "192.168.2.201",
+        "--ports",
+        "80",
+        "--server",
+        "a=192.168.2.101",
+    ])
+    .ok();
     let history = rig.keel(&["config", "history"]).ok();
     assert!(history.contains("a smaller machine") && history.contains("root"), "{history}");
     let [from, to] = [first, first + 1].map(|number| number.to_string());

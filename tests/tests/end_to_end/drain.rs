@@ -30,8 +30,18 @@ fn plan() -> Plan {
 }
 
 /// A download that takes about three seconds and the number of its bytes.
-const DOWNLOAD: [&str; 10] =
-    ["curl", "-gsS", "-m", "30", "--limit-rate", "80M", "-o", "/dev/null", "-w", "%{size_download} %header{x-server}"];
+const DOWNLOAD: [&str; 10] = [
+    "curl",
+    "-gsS",
+    "-m",
+    "30",
+    "--limit-rate",
+    "80M",
+    "-o",
+    "/dev/null",
+    "-w",
+    "%{size_download} %header{x-server}",
+];
 
 fn served_by(tally: &Tally, to: &str, server: &str) -> u64 {
     tally.servers.get(&at(to)).and_then(|answers| answers.get(server)).copied().unwrap_or(0)
@@ -111,7 +121,9 @@ fn weights_change_under_load_and_the_shares_follow() {
     let rig = Rig::alone("weight", Topology::OneArm);
     rig.apply(&config(&services("wrr")));
     let (tally, ()) = rig.under_load(&plan(), |load| {
-        for (weights, shares) in [([100, 200, 300], [1.0, 2.0, 3.0]), ([50, 0, 50], [1.0, 0.0, 1.0]), ([1, 1, 8], [1.0, 1.0, 8.0])] {
+        for (weights, shares) in
+            [([100, 200, 300], [1.0, 2.0, 3.0]), ([50, 0, 50], [1.0, 0.0, 1.0]), ([1, 1, 8], [1.0, 1.0, 8.0])]
+        {
             for service in ["dr", "nat", "nat6"] {
                 for (number, weight) in (1..).zip(weights) {
                     let (server, weight) = (format!("rs{number}"), weight.to_string());
@@ -179,7 +191,8 @@ fn removed(policy: &str) -> (Vec<String>, Vec<(String, bool, String)>) {
     let services: Vec<Service> = services("rr").into_iter().map(|service| service.with(&line)).collect();
     rig.apply(&config(&services));
     let url = format!("http://{DR}/slow");
-    let slow = ["curl", "-gsS", "-m", "25", "-o", "/dev/null", "-w", "%header{x-server} %{size_download}", &url];
+    let slow =
+        ["curl", "-gsS", "-m", "25", "-o", "/dev/null", "-w", "%header{x-server} %{size_download}", &url];
     let downloads: Vec<_> = (0..3).map(|_| rig.lab.spawn("client", &slow).unwrap()).collect();
     eventually("the downloads run", || rig.service("dr").connections.active >= 3);
     let fewer: Vec<Service> = services.into_iter().map(|service| service.without("rs1")).collect();
@@ -204,7 +217,10 @@ fn removed(policy: &str) -> (Vec<String>, Vec<(String, bool, String)>) {
 
 /// Only kept connections of the removed server may fail, one of three to each service, and their clients are told.
 fn told(failures: &[String], ends: &[(String, bool, String)]) {
-    assert!(failures.iter().all(|failure| failure.contains("kept") && failure.contains("reset")), "{failures:#?}");
+    assert!(
+        failures.iter().all(|failure| failure.contains("kept") && failure.contains("reset")),
+        "{failures:#?}"
+    );
     for to in [DR, NAT, NAT6] {
         let count = failures.iter().filter(|failure| failure.starts_with(to)).count();
         assert!((1..=2).contains(&count), "{to}: {failures:#?}");

@@ -14,7 +14,19 @@ fn survives_a_flood(test: &str, vip: &str, servers: &str, mode: &str) {
     rig.apply(&(small.to_owned() + &config(&[web])));
     let to = SocketAddr::new(vip.parse().unwrap(), 80);
     let url = format!("http://{to}/big");
-    let download = ["curl", "-gsS", "-m", "120", "--limit-rate", "20M", "-o", "/dev/null", "-w", "%{size_download}", &url];
+    let download = [
+        "curl",
+        "-gsS",
+        "-m",
+        "120",
+        "--limit-rate",
+        "20M",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{size_download}",
+        &url,
+    ];
     let download = rig.lab.spawn("client", &download).unwrap();
     let plan = Plan { fresh: vec![(to, 2)], kept: vec![(to, 8)], ..Plan::default() };
     let (tally, (sent, ())) = rig.under_load(&plan, |load| {

@@ -1,7 +1,9 @@
 //! The whole appliance in labs, seen from its clients and from its command line. Tests that put the machine under load run alone.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on panics")]
 
+mod addresses;
 mod commit;
+mod diagnosis;
 mod drain;
 mod flood;
 mod modes;

@@ -50,8 +50,12 @@ fn ping(rig: &Rig, vip: IpAddr) {
     let client = if vip.is_ipv4() { "192.168.3.10" } else { "fd00:3::10" };
     rig.send("client", &[Packet::echo(client.parse().unwrap(), vip, 0x6b65)]);
     let answers = |frame: &[u8]| match vip {
-        IpAddr::V4(vip) => frame.get(26..30) == Some(&vip.octets()) && frame[23] == 1 && frame.get(34) == Some(&0),
-        IpAddr::V6(vip) => frame.get(22..38) == Some(&vip.octets()) && frame[20] == 58 && frame.get(54) == Some(&129),
+        IpAddr::V4(vip) => {
+            frame.get(26..30) == Some(&vip.octets()) && frame[23] == 1 && frame.get(34) == Some(&0)
+        }
+        IpAddr::V6(vip) => {
+            frame.get(22..38) == Some(&vip.octets()) && frame[20] == 58 && frame.get(54) == Some(&129)
+        }
     };
     capture.wait_for(&format!("{vip} answers a ping"), 1, answers);
 }
@@ -70,8 +74,12 @@ fn traced(rig: &Rig, to: SocketAddr, hops: u32) -> Option<String> {
         socket.send_to(b"who", &to.into()).unwrap();
     });
     let exceeded = |frame: &[u8]| match to {
-        SocketAddr::V4(_) => frame.get(12..14) == Some(&[8, 0]) && frame[23] == 1 && frame.get(34) == Some(&11),
-        SocketAddr::V6(_) => frame.get(12..14) == Some(&[0x86, 0xdd]) && frame[20] == 58 && frame.get(54) == Some(&3),
+        SocketAddr::V4(_) => {
+            frame.get(12..14) == Some(&[8, 0]) && frame[23] == 1 && frame.get(34) == Some(&11)
+        }
+        SocketAddr::V6(_) => {
+            frame.get(12..14) == Some(&[0x86, 0xdd]) && frame[20] == 58 && frame.get(54) == Some(&3)
+        }
     };
     let found = capture.wait_for("time exceeded", 1, exceeded);
     let frame = &found[0].bytes;
@@ -89,7 +97,8 @@ fn large_datagrams_go_through_in_fragments() {
         for size in [1000, 4000, 9000] {
             let question = [b"echo ".to_vec(), (0..size).map(|n: u32| n as u8).collect()].concat();
             let answer = rig.datagram(None, at(vip, 9000), &question);
-            let answer = answer.unwrap_or_else(|error| panic!("{vip} {size}: {error}\n{}", rig.keel(&["drops"]).out));
+            let answer =
+                answer.unwrap_or_else(|error| panic!("{vip} {size}: {error}\n{}", rig.keel(&["drops"]).out));
             assert!(answer.starts_with(b"rs"), "{vip}");
             assert_eq!(answer[4..], question[5..], "{vip} {size}");
         }

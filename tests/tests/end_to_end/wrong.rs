@@ -29,14 +29,16 @@ fn a_thousand_wrong_configurations_are_refused_at_their_place_and_change_nothing
     let at = |to: &str| to.parse().unwrap();
     let (dr, nat) = (at("192.168.2.200:80"), at("192.168.2.201:80"));
     let plan = Plan { fresh: vec![(dr, 1), (nat, 1)], kept: vec![(dr, 1), (nat, 1)], ..Plan::default() };
-    let (tally, mistakes) = rig.under_load(&plan, |_| rig.ask(async |client| {
-        let mut mistakes = Vec::new();
-        for (text, path, what) in &wrong {
-            let answer = client.apply(text, &Intent::default()).await;
-            mistakes.extend(mistake(answer, path).map(|found| format!("{what}: {found}")));
-        }
-        Ok(mistakes)
-    }));
+    let (tally, mistakes) = rig.under_load(&plan, |_| {
+        rig.ask(async |client| {
+            let mut mistakes = Vec::new();
+            for (text, path, what) in &wrong {
+                let answer = client.apply(text, &Intent::default()).await;
+                mistakes.extend(mistake(answer, path).map(|found| format!("{what}: {found}")));
+            }
+            Ok(mistakes)
+        })
+    });
     let mistakes = mistakes.unwrap();
     assert!(mistakes.is_empty(), "{} of {COUNT}: {:#?}", mistakes.len(), &mistakes[..mistakes.len().min(10)]);
     tally.unharmed();
@@ -65,7 +67,17 @@ fn everything(rig: &Rig) -> Vec<String> {
     vec![
         rig.read("/etc/evenkeel/cluster.toml"),
         format!("{history:?}"),
-        run(&["find", "/var/lib/evenkeel", "-type", "f", "!", "-path", "*/audit/*", "-printf", "%P %s %T@\n"]),
+        run(&[
+            "find",
+            "/var/lib/evenkeel",
+            "-type",
+            "f",
+            "!",
+            "-path",
+            "*/audit/*",
+            "-printf",
+            "%P %s %T@\n",
+        ]),
         run(&["ip", "-br", "address"]),
         run(&["ip", "route", "show", "table", "all"]),
         run(&["nft", "list", "ruleset"]),

@@ -1,0 +1,167 @@
+//! Floating addresses: held, announced, taken away; and the servers' own traffic through them.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use keel_lab::Topology;
+use keel_tests::{Rig, Service, config, eventually};
+use nix::sys::signal::Signal;
+
+fn web(vip: &str, servers: &str) -> Service {
+    Service::new(&format!("web-{}", vip.replace([':', '.'], "-")), vip, "80").servers(servers, 2)
+}
+
+/// An ARP packet in which this address says where it is.
+fn gratuitous(frame: &[u8], address: [u8; 4]) -> bool {
+    frame.get(12..14) == Some(&[8, 6])
+        && frame.get(28..32) == Some(&address)
+        && frame.get(38..42) == Some(&address)
+}
+
+/// A neighbour advertisement to everybody about this address.
+fn unsolicited(frame: &[u8], address: Ipv6Addr) -> bool {
+    frame.get(12..14) == Some(&[0x86, 0xdd])
+        && frame.get(20) == Some(&58)
+        && frame.get(54) == Some(&136)
+        && frame.get(62..78) == Some(&address.octets())
+        && frame.get(38) == Some(&0xff)
+}
+
+#[test]
+fn a_vip_is_announced_five_times_and_leaves_with_its_service() {
+    let rig = Rig::up("announce", Topology::OneArm);
+    let mut capture = rig.capture("router");
+    rig.apply(&config(&[web("192.168.2.200", "192.168.2.10"), web("fd00:2::200", "fd00:2::10")]));
+    let vip6: Ipv6Addr = "fd00:2::200".parse().unwrap();
+    // Both are announced at the same time: one pass over what is captured sees both.
+    let wanted = |frame: &[u8]| gratuitous(frame, [192, 168, 2, 200]) || unsolicited(frame, vip6);
+    let frames = capture.wait_for("announcements", 10, wanted);
+    let four = frames.iter().filter(|frame| gratuitous(&frame.bytes, [192, 168, 2, 200])).count();
+    assert_eq!(four, 5, "of each family");
+    let time = frames.last().unwrap().seen - frames[0].seen;
+    assert!(time > Duration::from_millis(600) && time < Duration::from_secs(2), "{time:?}");
+    let mac = &rig.run("lb1", &["cat", "/sys/class/net/eth0/address"]).ok();
+    let sender: Vec<String> = frames[0].bytes[6..12].iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(sender.join(":"), mac.trim());
+    let addresses = || rig.run("lb1", &["ip", "-br", "address", "show", "eth0"]).ok();
+    assert!(
+        addresses().contains("192.168.2.200/32") && addresses().contains("fd00:2::200/128"),
+        "{}",
+        addresses()
+    );
+    rig.apply(&config(&[web("192.168.2.200", "192.168.2.10")]));
+    assert!(!addresses().contains("fd00:2::200"), "{}", addresses());
+    rig.apply(&config(&[web("192.168.2.200", "192.168.2.10").with("enabled = false")]));
+    assert!(!addresses().contains("192.168.2.200"), "{}", addresses());
+}
+
+#[test]
+fn addresses_go_on_after_a_restart_and_do_not_pile_up() {
+    let rig = Rig::up("hold", Topology::OneArm);
+    rig.apply(&config(&[web("192.168.2.200", "192.168.2.10"), web("fd00:2::200", "fd00:2::10")]));
+    let addresses = || rig.run("lb1", &["ip", "-o", "address"]).ok();
+    let before = addresses();
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        rig.end_daemon(signal);
+        assert_eq!(addresses(), before, "they stay while nobody is there");
+        rig.start_daemon(&rig.program());
+        assert_eq!(addresses(), before);
+    }
+    rig.end_daemon(Signal::SIGTERM);
+    rig.write("/etc/evenkeel/cluster.toml", &config(&[web("192.168.2.201", "192.168.2.10")]));
+    rig.start_daemon(&rig.program());
+    assert!(
+        !addresses().contains("192.168.2.200/") && !addresses().contains("fd00:2::200/"),
+        "{}",
+        addresses()
+    );
+    assert!(addresses().contains("192.168.2.201/32"), "{}", addresses());
+    rig.settle();
+    assert_eq!(rig.shares("192.168.2.201:80".parse().unwrap(), 4).len(), 2);
+}
+
+#[test]
+fn an_address_of_the_machine_cannot_be_virtual() {
+    let rig = Rig::up("own", Topology::TwoArm);
+    for (vip, servers) in
+        [("192.168.2.21", "10.0.0.10"), ("10.0.0.21", "10.0.0.10"), ("fd00:2::21", "fd00:10::10")]
+    {
+        let said =
+            rig.keel_fed(&["apply", "-"], &config(&[web(vip, servers).with("mode = \"nat\"")])).failed(3);
+        assert!(said.contains("service[0].address") && said.contains(vip), "{said}");
+    }
+    // Also one that somebody has added by hand and that no file knows.
+    rig.run("lb1", &["ip", "address", "add", "192.168.2.77/24", "dev", "eth0"]).ok();
+    let text = config(&[web("192.168.2.77", "10.0.0.10").with("mode = \"nat\"")]);
+    let said = rig.keel_fed(&["apply", "-"], &text).failed(3);
+    assert!(said.contains("service[0].address"), "{said}");
+}
+
+#[test]
+fn the_servers_gateway_floats_and_their_own_traffic_is_masqueraded() {
+    let rig = Rig::up("autonat", Topology::TwoArm);
+    let gateway =
+        "[[floating_ip]]\naddress = \"10.0.0.1/24\"\n\n[[floating_ip]]\naddress = \"fd00:10::1/64\"\n\n";
+    let web = config(&[web("192.168.2.200", "10.0.0.10").with("mode = \"nat\"\nscheduler = \"rr\"")]);
+    rig.apply(&format!("{gateway}{web}"));
+    let held = rig.ask(async |client| client.floating_ips().await).unwrap();
+    for address in ["10.0.0.1/24", "fd00:10::1/64", "192.168.2.200"] {
+        let found = held.iter().find(|floating| floating.address == address);
+        let found = found.unwrap_or_else(|| panic!("{address}: {held:#?}"));
+        assert!(found.held && found.interface.is_some(), "{found:?}");
+    }
+    // The client can't reach the servers' network: what it answers must be asked from the balancer's address.
+    rig.run("router", &["ip", "route", "del", "10.0.0.0/24"]).ok();
+    let plain = || asks_the_client(&rig).is_some();
+    let server = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let stop = server.clone();
+        let rig = &rig;
+        scope.spawn(move || rig.inside("client", || answer_until(&stop)));
+        let done = Done(&server);
+        assert!(!plain(), "without masquerading there is no way back");
+        rig.apply(&format!("[layer4]\nautonat = [\"eth0\"]\n\n{gateway}{web}"));
+        let from = keel_tests::eventually_some("a server reaches a client", || asks_the_client(rig));
+        assert_eq!(from, "192.168.2.21");
+        assert_eq!(rig.shares("192.168.2.200:80".parse().unwrap(), 4).len(), 2, "services go on");
+        let who = rig.get("http://192.168.2.200/whoami");
+        assert!(who.contains("client=192.168.3.10:"), "clients keep their addresses: {who}");
+        assert!(rig.run("lb1", &["nft", "list", "ruleset"]).ok().contains("masquerade"));
+        rig.apply(&format!("{gateway}{web}"));
+        eventually("it is over", || !plain());
+        drop(done);
+    });
+}
+
+struct Done<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// The client tells whoever asks on UDP 7777 where the question came from.
+fn answer_until(stop: &std::sync::atomic::AtomicBool) {
+    let socket = std::net::UdpSocket::bind("192.168.3.10:7777").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut buffer = [0; 16];
+    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        if let Ok((_, from)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(from.ip().to_string().as_bytes(), from);
+        }
+    }
+}
+
+/// What a server is told when it asks the client by itself.
+fn asks_the_client(rig: &Rig) -> Option<String> {
+    rig.inside("rs1", || {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let client: SocketAddr = "192.168.3.10:7777".parse().unwrap();
+        socket.send_to(b"who", client).ok()?;
+        let mut buffer = [0; 64];
+        let length = socket.recv(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    })
+}
