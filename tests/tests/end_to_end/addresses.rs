@@ -11,9 +11,10 @@ fn web(vip: &str, servers: &str) -> Service {
     Service::new(&format!("web-{}", vip.replace([':', '.'], "-")), vip, "80").servers(servers, 2)
 }
 
-/// An ARP packet in which this address says where it is.
+/// An ARP request in which this address says where it is. Each comes with a reply of the same content.
 fn gratuitous(frame: &[u8], address: [u8; 4]) -> bool {
     frame.get(12..14) == Some(&[8, 6])
+        && frame.get(20..22) == Some(&[0, 1])
         && frame.get(28..32) == Some(&address)
         && frame.get(38..42) == Some(&address)
 }

@@ -88,8 +88,11 @@ fn explain_says_what_then_happens_and_changes_nothing() {
             }
         }
     }
-    let text = rig.keel(&["explain", "192.168.3.10", "192.168.2.99:80"]);
-    assert!((text.out + &text.err).contains("no service"), "of an address that isn't virtual");
+    for other in ["192.168.2.99:80", "192.168.2.200:81", "[fd00:2::200]:80"] {
+        let client = if other.starts_with('[') { "fd00:3::10" } else { "192.168.3.10" };
+        let said = rig.keel(&["--json", "explain", client, other]).out;
+        assert!(said.contains("not-a-service"), "{other}: {said}");
+    }
 }
 
 fn explained(rig: &Rig, client: &str, vip: SocketAddr) -> String {
