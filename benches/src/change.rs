@@ -69,6 +69,9 @@ fn everything(services: u32) -> Desired {
     all
 }
 
+/// Makes the `n`th version of what is wanted.
+type Edit<'a> = &'a dyn Fn(&mut Desired, u32);
+
 fn changes(effort: &Effort, services: u32) -> Result<Vec<Timing>> {
     let mut timings = Vec::new();
     let all = everything(services);
@@ -104,7 +107,7 @@ fn changes(effort: &Effort, services: u32) -> Result<Vec<Timing>> {
         new.keys = vec![PortKey { addr, block: 81, proto: IPPROTO_TCP, shift: 0 }];
         d.services.push(new);
     };
-    let edits: [(&str, &dyn Fn(&mut Desired, u32)); 5] = [
+    let edits: [(&str, Edit<'_>); 5] = [
         ("a server's weight", &weight),
         ("a server drains", &drain),
         ("another scheduler (Maglev, 65,537 slots)", &scheduler),

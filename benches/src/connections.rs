@@ -1,14 +1,16 @@
 //! Connections per CPU second of the balancers in a lab: many short ones, and requests on ones that stay. What the
 //! clients, the router and the servers need is measured with nothing in between, and taken off.
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result, ensure};
 use keel_lab::Lab;
 use serde::Serialize;
 
 use crate::balancer::{self, Balancer};
+use crate::cpu;
 use crate::effort::Effort;
 use crate::path::median;
-use crate::{cpu, effort};
 
 /// Connections at a time.
 const PARALLEL: &str = "32";
@@ -61,6 +63,8 @@ pub(crate) fn measure(lab: &Lab, effort: &Effort) -> Result<Vec<Cell>> {
         Balancer::Haproxy,
     ];
     let all: Vec<Balancer> = fixed.into_iter().chain(balancer::MODES.map(Balancer::Keel)).collect();
+    let nodes = lab.state().nodes.iter().map(|node| Ok(lab.within(&node.name, || Ok(cpu::namespace()))??));
+    let inside: Vec<PathBuf> = nodes.collect::<Result<_>>()?;
     let mut cells = Vec::new();
     for load in &LOADS {
         let mut cost = vec![Vec::new(); all.len()];
@@ -68,7 +72,8 @@ pub(crate) fn measure(lab: &Lab, effort: &Effort) -> Result<Vec<Cell>> {
         for _ in 0..effort.lab_rounds() {
             for (i, which) in all.iter().enumerate() {
                 let installed = balancer::install(lab, *which)?;
-                let (us, rate) = one(lab, *which, load, effort).with_context(|| which.name().to_owned())?;
+                let (us, rate) =
+                    one(lab, &inside, *which, load, effort).with_context(|| which.name().to_owned())?;
                 installed.remove()?;
                 cost[i].push(us);
                 speed[i].push(rate);
@@ -96,15 +101,12 @@ pub(crate) fn measure(lab: &Lab, effort: &Effort) -> Result<Vec<Cell>> {
     Ok(cells)
 }
 
-/// CPU microseconds of the machine per request, and requests per second.
-fn one(lab: &Lab, which: Balancer, load: &Load, effort: &effort::Effort) -> Result<(f64, f64)> {
+/// CPU microseconds of the lab per request, and requests per second.
+fn one(lab: &Lab, inside: &[PathBuf], which: Balancer, load: &Load, effort: &Effort) -> Result<(f64, f64)> {
     wrk(lab, which, load, 1)?;
-    if !effort.quick {
-        cpu::quiet(std::time::Duration::from_secs(20))?;
-    }
-    let before = cpu::of_machine()?;
+    let before = cpu::of_lab(inside)?;
     let answer = wrk(lab, which, load, effort.load().as_secs())?;
-    let used = cpu::of_machine()? - before;
+    let used = cpu::of_lab(inside)? - before;
     Ok((used * 1e6 / answer.requests, answer.per_second))
 }
 

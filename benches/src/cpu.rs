@@ -1,6 +1,8 @@
-//! CPU time: of the calling thread with what interrupts it, and of the whole machine.
+//! CPU time, exact to the nanosecond where the kernel's scheduler keeps it so: of the calling thread with what interrupts it, of all
+//! that runs in a lab, of the whole machine.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -13,29 +15,64 @@ const NOISE: f64 = 0.15;
 /// CPU seconds of the calling thread and of the kernel's threads for packets. A thread that injects packets does the work
 /// for them itself, in interrupts of its own making, which the kernel counts as the thread's.
 pub(crate) fn of_packets() -> Result<f64> {
-    let mut ns = run_time("thread-self")?;
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let Some(pid) =
-            entry.file_name().to_str().filter(|name| name.parse::<u32>().is_ok()).map(str::to_owned)
-        else {
-            continue;
-        };
-        // A process may end while it is looked at.
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        if name.starts_with("ksoftirqd/") {
-            ns += run_time(&pid)?;
-        }
-    }
-    Ok(ns as f64 / 1e9)
+    Ok(run_time("thread-self")? + of_packet_threads()?)
 }
 
-fn run_time(process: &str) -> Result<u64> {
+/// CPU seconds of everything in the network namespaces `inside`, of the programs that this process has run to their end,
+/// and of the kernel's threads for packets. Packets are mostly handled in the time of who sent them.
+pub(crate) fn of_lab(inside: &[PathBuf]) -> Result<f64> {
+    let mut seconds = of_packet_threads()? + of_ended_children()?;
+    for pid in processes()? {
+        // A process may end while it is looked at, and some don't let themselves be looked at.
+        let Ok(at) = fs::read_link(format!("/proc/{pid}/ns/net")) else { continue };
+        if !inside.contains(&at) {
+            continue;
+        }
+        for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            seconds += run_time(&format!("{pid}/task/{}", task.file_name().display())).unwrap_or(0.0);
+        }
+    }
+    Ok(seconds)
+}
+
+/// The calling thread's network namespace.
+pub(crate) fn namespace() -> std::io::Result<PathBuf> {
+    fs::read_link("/proc/thread-self/ns/net")
+}
+
+/// Children that were waited for (proc(5): cutime and cstime of stat).
+fn of_ended_children() -> Result<f64> {
+    let text = fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = text.rsplit_once(')').context("reading the times of children")?;
+    let fields = fields.split_whitespace().skip(13).take(2);
+    Ok(fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS)
+}
+
+fn processes() -> Result<Vec<u32>> {
+    let names = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    Ok(names.filter_map(|name| name.parse().ok()).collect())
+}
+
+fn of_packet_threads() -> Result<f64> {
+    let mut seconds = 0.0;
+    for pid in processes()? {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        if name.starts_with("ksoftirqd/") {
+            seconds += run_time(&pid.to_string())?;
+        }
+    }
+    Ok(seconds)
+}
+
+/// CPU seconds of a task, from `/proc/…/schedstat`.
+fn run_time(process: &str) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{process}/schedstat"))?;
-    text.split_whitespace().next().and_then(|ns| ns.parse().ok()).context("reading schedstat")
+    let ns: Option<f64> = text.split_whitespace().next().and_then(|ns| ns.parse().ok());
+    Ok(ns.context("reading schedstat")? / 1e9)
 }
 
 /// CPU seconds of the whole machine in which it was not idle.
-pub(crate) fn of_machine() -> Result<f64> {
+fn of_machine() -> Result<f64> {
     let text = fs::read_to_string("/proc/stat")?;
     let line = text.lines().next().context("/proc/stat is empty")?;
     let fields: Vec<f64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();

@@ -115,9 +115,8 @@ impl Bench<'_> {
         let program = self.walker.attachable("bare")?;
         let mut samples = Vec::new();
         for _ in 0..self.effort.rounds() {
-            let mut options = TestRunOptions::default();
-            options.data_in = Some(&frame);
-            options.repeat = self.effort.runs(1);
+            let options =
+                TestRunOptions { data_in: Some(&frame), repeat: self.effort.runs(1), ..Default::default() };
             samples.push(program.test_run(options)?.duration.as_nanos() as f64);
         }
         Ok(median(&samples))

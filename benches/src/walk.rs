@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, MapData, ProgramArray};
-use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{ProgramFd, TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 
 use crate::frames::Template;
@@ -135,10 +135,12 @@ impl Walker {
     ) -> Result<Outcome> {
         self.prepare(target, templates, route)?;
         let mut out = vec![0; 512];
-        let mut options = TestRunOptions::default();
-        options.data_in = Some(&templates[0].bytes);
-        options.data_out = Some(&mut out);
-        options.repeat = runs;
+        let options = TestRunOptions {
+            data_in: Some(&templates[0].bytes),
+            data_out: Some(&mut out),
+            repeat: runs,
+            ..Default::default()
+        };
         let done = program(&mut self.ebpf, "walk")?.test_run(options).context("running the packet path")?;
         ensure!(done.return_value != 0, "the frame could not be restored, or the program failed");
         out.truncate(done.data_size_out as usize);
@@ -157,11 +159,13 @@ impl Walker {
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context = [0, template.bytes.len() as u32, 0, ifindex, 0, 0];
         let context: Vec<u8> = context.into_iter().flat_map(u32::to_ne_bytes).collect();
-        let mut options = TestRunOptions::default();
-        options.data_in = Some(&template.bytes);
-        options.ctx_in = Some(&context);
-        options.repeat = runs;
-        options.attrs = options.attrs.xdp_live_frames(64);
+        let options = TestRunOptions {
+            data_in: Some(&template.bytes),
+            ctx_in: Some(&context),
+            repeat: runs,
+            attrs: TestRunAttrs::new().xdp_live_frames(64),
+            ..Default::default()
+        };
         program(&mut self.ebpf, "walk")?.test_run(options).context("sending frames")?;
         Ok(())
     }
