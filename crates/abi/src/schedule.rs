@@ -139,13 +139,24 @@ pub fn choose<C: Candidates>(pool: &C, hash: u32) -> Choice {
     if members == 0 || slots == 0 {
         return Choice::NoServer;
     }
-    if how == scheduler::SH || how == scheduler::DH || how == scheduler::MAGLEV {
-        return hashed(pool, hash, slots);
+    let hashes = how == scheduler::SH || how == scheduler::DH || how == scheduler::MAGLEV;
+    if hashes {
+        let choice = hashed(pool, hash, slots);
+        if choice != Choice::Overloaded || members > MAX_EXACT_MEMBERS {
+            return choice;
+        }
     }
     if members > MAX_EXACT_MEMBERS {
         return sampled(pool, how, members, slots);
     }
-    exact(pool, how, members)
+    // A hashing scheduler gets here when its ring led to full servers only: the next in line that has room, counted from
+    // where the hash points, so that a client still finds the same one again.
+    let start = match how {
+        scheduler::WRR => 0,
+        _ if hashes => hash % members,
+        _ => pool.advance() % members,
+    };
+    exact(pool, start)
 }
 
 /// The cheapest server seen so far.
@@ -177,10 +188,12 @@ impl Best {
 
 /// Looks at every member. Ties go to the one at the turning start position, so idle servers take turns.
 #[inline(always)]
-fn exact<C: Candidates>(pool: &C, how: u32, members: u32) -> Choice {
-    let start = if how == scheduler::WRR || members == 0 { 0 } else { pool.advance() % members };
+fn exact<C: Candidates>(pool: &C, start: u32) -> Choice {
+    let members = pool.header().members;
     let costs = &pool.header().cost;
-    let mut best = pool.park(Best::NONE);
+    // What led here is forgotten together with the start.
+    let mut best = pool.park(Best { index: start, ..Best::NONE });
+    let start = best.index;
     for i in 0..MAX_EXACT_MEMBERS {
         if i >= members {
             break;
@@ -201,7 +214,7 @@ fn exact<C: Candidates>(pool: &C, how: u32, members: u32) -> Choice {
         best.offer(Best { server: member.server, index, cost, weight: member.weight as u64 });
         best = pool.park(best);
     }
-    if how == scheduler::WRR && best.weight != 0 {
+    if costs.picks != 0 && best.weight != 0 {
         pool.picked(best.index);
     }
     best.choice()

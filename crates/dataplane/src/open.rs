@@ -104,9 +104,9 @@ impl Dataplane {
         }
         let mut maps = Maps::take(&mut ebpf, &root.join("maps"))?;
         let config = maps.config.get(&0, 0).context("reading the settings", "CONFIG")?;
-        if config.seed == 0 {
-            maps.config.set(0, default_config(), 0).context("writing the settings", "CONFIG")?;
-        }
+        let config = if config.seed == 0 { default_config() } else { config };
+        let config = Config { flood_per_second: flood_limit(options.sizes.half_open), ..config };
+        maps.config.set(0, config, 0).context("writing the settings", "CONFIG")?;
         let shadow = Shadow::read(&maps)?;
         let (retired, excess) = Default::default();
         Ok((Self { maps, shadow, ebpf, root, retired, excess }, adoption))
@@ -192,6 +192,13 @@ pub(crate) fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a 
 
 fn default_config() -> Config {
     Config { role: ROLE_PASSIVE, nat: 0, seed: SEED, flood_per_second: 50_000, icmp_per_second: 1000 }
+}
+
+/// New flows per second and CPU above which only the ring decides: what would turn the half-open table over within three
+/// seconds, so that no handshake is forgotten before its client has answered (RFC 6298: its first retry is after one).
+fn flood_limit(half_open: u32) -> u32 {
+    let cpus = aya::util::nr_cpus().unwrap_or(1) as u32;
+    (half_open / 3 / cpus.max(1)).max(1000)
 }
 
 /// The same on every node, so that both nodes of a pair build the same rings and choose the same slots. `keeld`

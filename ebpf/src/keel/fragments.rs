@@ -30,7 +30,7 @@ pub fn note(packet: &Packet, now: u64) {
 pub fn complete(packet: &mut Packet, now: u64) -> bool {
     // SAFETY: read at once, not kept.
     let Some(ports) = (unsafe { FRAGMENTS.get(key(packet)) }) else { return false };
-    if now.wrapping_sub(ports.seen_ns) > LIFETIME_NS {
+    if now.saturating_sub(ports.seen_ns) > LIFETIME_NS {
         return false;
     }
     packet.key.sport_be = ports.sport_be;

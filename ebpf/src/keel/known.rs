@@ -47,7 +47,7 @@ pub fn established(ctx: &XdpContext, scratch: &mut Scratch, connection: &mut Con
         }
         transition(packet, connection, server);
     }
-    if now.wrapping_sub(connection.seen_ns) >= REFRESH_NS {
+    if now.saturating_sub(connection.seen_ns) >= REFRESH_NS {
         connection.seen_ns = now;
         if connection.flags & (flags::PERSISTENT | flags::REVERSE) != 0 || server.mode == MODE_NAT {
             refresh(ctx, packet, connection, server, now);
@@ -246,7 +246,7 @@ fn proves(packet: &Packet, connection: &Connection, now: u64) -> bool {
     }
     if connection.flags & flags::MIDSTREAM != 0 {
         return packet.tcp_flags & tcp_flags::RST == 0
-            && now.wrapping_sub(connection.created_ns) >= MIDSTREAM_NS;
+            && now.saturating_sub(connection.created_ns) >= MIDSTREAM_NS;
     }
     // The client's answer to the server's SYN-ACK. A reset instead ends a connection that never was, and later
     // fragments show no flags at all.

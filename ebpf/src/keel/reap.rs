@@ -52,7 +52,7 @@ fn expire(key: &FlowKey, idle_ns: u64, now: u64) {
     if let Some(entry) = CONNECTIONS.get_ptr(key) {
         // SAFETY: copied at once; a racing removal leaves it readable until this run ends (RCU).
         let entry: Connection = unsafe { *entry };
-        if now.wrapping_sub(entry.seen_ns) < idle_ns {
+        if now.saturating_sub(entry.seen_ns) < idle_ns {
             return;
         }
         if let Some(server) = SERVERS.get(entry.server) {
@@ -63,7 +63,7 @@ fn expire(key: &FlowKey, idle_ns: u64, now: u64) {
     let Some(entry) = HALF_OPEN.get_ptr(key) else { return };
     // SAFETY: as above.
     let entry: Connection = unsafe { *entry };
-    if now.wrapping_sub(entry.seen_ns) < idle_ns {
+    if now.saturating_sub(entry.seen_ns) < idle_ns {
         return;
     }
     if HALF_OPEN.remove(key).is_ok() && entry.flags & flags::REVERSE == 0 {

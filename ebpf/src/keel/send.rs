@@ -167,7 +167,7 @@ fn fits(server: &Server, path: &Path, now: u64) -> u16 {
         return path.mtu;
     }
     let mut mtu = path.mtu as u32;
-    if path.learned_mtu != 0 && path.learned_mtu < mtu && now.wrapping_sub(path.learned_ns) < LEARNED_NS {
+    if path.learned_mtu != 0 && path.learned_mtu < mtu && now.saturating_sub(path.learned_ns) < LEARNED_NS {
         mtu = path.learned_mtu;
     }
     mtu.saturating_sub(encap_of(server).overhead() as u32) as u16

@@ -213,8 +213,14 @@ proptest! {
             member.readmit_connections = (limit * 3).div_ceil(4);
         }
         for i in 0..arrivals {
-            if let Choice::Server(server) = choose(&pool, (i as u32).wrapping_mul(2_654_435_761)) {
-                pool.loads.borrow_mut()[server as usize].active += 1;
+            match choose(&pool, (i as u32).wrapping_mul(2_654_435_761)) {
+                Choice::Server(server) => pool.loads.borrow_mut()[server as usize].active += 1,
+                // Nobody is turned away while somebody has room.
+                choice => {
+                    prop_assert_eq!(choice, Choice::Overloaded);
+                    let loads = pool.loads.borrow();
+                    prop_assert!(loads.iter().zip(&limits).all(|(l, limit)| l.active == u64::from(*limit)));
+                }
             }
         }
         for (load, limit) in pool.loads.borrow().iter().zip(&limits) {
