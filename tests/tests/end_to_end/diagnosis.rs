@@ -172,7 +172,7 @@ fn what_the_machine_lacks_is_named_with_the_command_that_mends_it() {
 
 #[test]
 fn a_card_in_generic_mode_works_and_is_warned_about() {
-    let rig = Rig::up("generic", Topology::OneArm);
+    let rig = Rig::alone("generic", Topology::OneArm);
     let service = |name: &str, host: u8, mode: &str| {
         Service::new(name, &format!("192.168.2.{host}"), "80")
             .with(&format!("mode = \"{mode}\"\nscheduler = \"rr\""))
@@ -195,7 +195,7 @@ fn a_card_in_generic_mode_works_and_is_warned_about() {
     for host in 200..203 {
         assert_eq!(rig.shares(at(&format!("192.168.2.{host}:80")), 4).len(), 2, "{host}");
         let size = ["curl", "-sS", "-m", "60", "-o", "/dev/null", "-w", "%{size_download}"];
-        let url = format!("http://192.168.2.{host}/slow");
-        assert_eq!(rig.run("client", &[&size[..], &[&url]].concat()).ok(), "10240");
+        let url = format!("http://192.168.2.{host}/big");
+        assert_eq!(rig.run("client", &[&size[..], &[&url]].concat()).ok(), (256 << 20).to_string());
     }
 }
