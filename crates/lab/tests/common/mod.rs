@@ -3,6 +3,7 @@
 
 pub(crate) mod packet;
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -41,10 +42,17 @@ pub(crate) fn ask(lab: &Lab, server: IpAddr) -> String {
         let answer = || {
             let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0_u8; 16].into() };
             let socket = UdpSocket::bind((any, 0))?;
-            socket.set_read_timeout(Some(PATIENCE))?;
-            socket.send_to(b"who", (server, 9000))?;
+            socket.set_read_timeout(Some(Duration::from_millis(500)))?;
             let mut buffer = [0; 64];
-            let (length, from) = socket.recv_from(&mut buffer)?;
+            let deadline = Instant::now() + PATIENCE;
+            // As every client of a datagram protocol does: asked again until answered.
+            let (length, from) = loop {
+                socket.send_to(b"who", (server, 9000))?;
+                match socket.recv_from(&mut buffer) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {}
+                    answer => break answer?,
+                }
+            };
             assert_eq!(from.ip(), server, "the answer comes from another address than was asked");
             Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
         };
