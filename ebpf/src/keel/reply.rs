@@ -5,7 +5,7 @@ use keel_abi::{Connection, Packet, connection_flags as flags, mac};
 use crate::{
     count::pass,
     fresh, known,
-    maps::{HALF_OPEN, Scratch},
+    maps::{CONNECTIONS, HALF_OPEN, Scratch},
     route::{CLIENT, Route},
 };
 
@@ -24,6 +24,15 @@ pub fn unknown(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
         let half = unsafe { &mut *half };
         if half.flags & flags::REVERSE != 0 {
             return known::half_open_reply(scratch, half, now);
+        }
+    }
+    // Between the first look at the connection table and the one above, another CPU may have moved the entry over.
+    if let Some(moved) = CONNECTIONS.get_ptr(scratch.packet.key) {
+        // SAFETY: copied at once.
+        let moved: Connection = unsafe { *moved };
+        if moved.flags & flags::REVERSE != 0 {
+            scratch.reverse = moved;
+            return CLIENT;
         }
     }
     if end.ambiguous != 0 {

@@ -61,7 +61,8 @@ fn a_crates_folder_is_its_name() {
     for package in Metadata::of("Cargo.toml").members() {
         let name = package.name();
         let short = name.strip_prefix("keel-").unwrap_or(name);
-        let expected = if short == "tests" { short.to_owned() } else { format!("crates/{short}") };
+        let at_the_top = ["tests", "benches"].contains(&short);
+        let expected = if at_the_top { short.to_owned() } else { format!("crates/{short}") };
         assert_eq!(package.folder().to_str().unwrap(), expected, "the folder of {name}");
     }
 }
