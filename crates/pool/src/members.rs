@@ -34,7 +34,8 @@ pub fn members(service: &Service, verdicts: &[Verdict]) -> Membership {
     let up_count = service.servers.iter().enumerate().filter(up).count();
     let panic = up_count * 100 < counted * usize::from(service.panic_threshold);
     let usable = |i: usize, server: &Server| counts(server) && (panic || verdict(i) == Verdict::Up);
-    let group = service.servers.iter().enumerate().filter(|(i, s)| usable(*i, s)).map(|(_, s)| s.priority).min();
+    let group =
+        service.servers.iter().enumerate().filter(|(i, s)| usable(*i, s)).map(|(_, s)| s.priority).min();
     let takes =
         service.servers.iter().enumerate().map(|(i, s)| usable(i, s) && Some(s.priority) == group).collect();
     Membership { takes, panic }
