@@ -13,8 +13,8 @@ use keel_abi::{
 use keel_dataplane::{AttachMode, Dataplane, Desired, DesiredServer, DesiredService, Hop, Options, Sizes};
 use keel_lab::{Lab, Link, Network};
 
-use crate::room;
 use crate::walk::Walker;
+use crate::{fixture, room};
 
 /// The node they run on, its interface, and the switch's port for it.
 pub(crate) const NODE: &str = "lb1";
@@ -27,6 +27,16 @@ const ROUTER: u8 = 1;
 const BALANCER: u8 = 21;
 const VIP: u8 = 200;
 const HAPROXY: &str = "/run/haproxy.cfg";
+/// The first server.
+pub(crate) fn first_server() -> Ipv4Addr {
+    Network::Front.ipv4(SERVERS[0])
+}
+
+/// How many servers there are.
+pub(crate) const ALL_SERVERS: usize = SERVERS.len();
+
+/// Where connections go.
+pub(crate) const TCP_PORT: u16 = 80;
 /// Where datagrams go.
 pub(crate) const UDP_PORT: u16 = 9;
 
@@ -65,7 +75,7 @@ impl Balancer {
     }
 
     /// Whether servers answer through the balancer because it is their gateway.
-    fn is_gateway(self) -> bool {
+    pub(crate) fn is_gateway(self) -> bool {
         matches!(self, Self::ForwardingBothWays | Self::Nftables | Self::Keel(MODE_NAT))
     }
 
@@ -93,12 +103,17 @@ pub(crate) fn prepare(lab: &Lab) -> Result<()> {
     for server in ["rs1", "rs2"] {
         command(lab, server, &["nft", "flush", "ruleset"])?;
     }
+    // As if a network card had looked at the checksums, and so that rounds don't fill the table.
+    for (name, value) in [("nf_conntrack_checksum", "0"), ("nf_conntrack_tcp_timeout_time_wait", "1")] {
+        let file = format!("/proc/sys/net/netfilter/{name}");
+        lab.within(NODE, || Ok(std::fs::write(&file, value)))?.with_context(|| format!("writing {file}"))?;
+    }
     let vip = format!("{}/32", Network::Front.ipv4(VIP));
     command(lab, NODE, &["ip", "address", "add", &vip, "dev", DEVICE])
 }
 
-/// Puts a balancer in place.
-pub(crate) fn install(lab: &Lab, which: Balancer) -> Result<Installed<'_>> {
+/// Puts a balancer in place, with the first `servers` servers.
+pub(crate) fn install(lab: &Lab, which: Balancer, servers: usize) -> Result<Installed<'_>> {
     let gateway = Network::Front.ipv4(if which.is_gateway() { BALANCER } else { ROUTER }).to_string();
     for server in ["rs1", "rs2"] {
         command(lab, server, &["ip", "route", "replace", "default", "via", &gateway])?;
@@ -115,9 +130,9 @@ pub(crate) fn install(lab: &Lab, which: Balancer) -> Result<Installed<'_>> {
             command(lab, "router", &["ip", "route", "replace", &server, "via", &via])?;
         }
         Balancer::Relay => installed.link = Some(lab.within(NODE, || Ok(relay(lab)))??),
-        Balancer::Nftables => nftables(lab)?,
+        Balancer::Nftables => nftables(lab, servers)?,
         Balancer::Haproxy => installed.process = Some(haproxy(lab)?),
-        Balancer::Keel(mode) => lab.within(NODE, || Ok(keel(lab, mode)))??,
+        Balancer::Keel(mode) => lab.within(NODE, || Ok(keel(lab, mode, &SERVERS[..servers])))??,
     }
     Ok(installed)
 }
@@ -148,13 +163,17 @@ impl Installed<'_> {
     }
 }
 
-fn nftables(lab: &Lab) -> Result<()> {
+fn nftables(lab: &Lab, servers: usize) -> Result<()> {
     let [first, second] = SERVERS.map(|host| Network::Front.ipv4(host));
     let vip = Network::Front.ipv4(VIP);
+    let to = match servers {
+        1 => first.to_string(),
+        _ => format!("numgen inc mod 2 map {{ 0 : {first}, 1 : {second} }}"),
+    };
     let rules = format!(
         "add table ip bench
 add chain ip bench in {{ type nat hook prerouting priority dstnat; }}
-add rule ip bench in ip daddr {vip} dnat to numgen inc mod 2 map {{ 0 : {first}, 1 : {second} }}
+add rule ip bench in ip daddr {vip} dnat to {to}
 "
     );
     write(lab, "/run/bench.nft", &rules)?;
@@ -203,14 +222,14 @@ fn relay(lab: &Lab) -> Result<XdpLink> {
 }
 
 /// Inside the balancer's node: our packet path as `keeld` would fill it. It stays when this returns.
-fn keel(lab: &Lab, mode: u8) -> Result<()> {
+fn keel(lab: &Lab, mode: u8, servers: &[u8]) -> Result<()> {
     let options = Options { bpf_dir: room::pins(), sizes: Sizes::default() };
     let (mut dataplane, _) = Dataplane::open(&options)?;
     let ifindex = nix::net::if_::if_nametoindex(DEVICE)?;
     let own = mac_of(lab, NODE)?;
     dataplane.know_interface(DEVICE, ifindex, own)?;
-    dataplane.apply(&Desired { services: vec![service(mode)] })?;
-    for (host, node) in SERVERS.iter().zip(["rs1", "rs2"]) {
+    dataplane.apply(&Desired { services: vec![service(mode, servers)] })?;
+    for (host, node) in servers.iter().zip(["rs1", "rs2"]) {
         let hop = Hop {
             mac: mac_of(lab, node)?,
             own_mac: own,
@@ -222,11 +241,13 @@ fn keel(lab: &Lab, mode: u8) -> Result<()> {
         dataplane.set_hop(IpAddr::from(Network::Front.ipv4(*host)).into(), Some(hop))?;
     }
     dataplane.set_active(true)?;
+    // Connections begin faster here than in any but a flood.
+    fixture::allow_flood(u32::MAX)?;
     dataplane.attach(DEVICE, ifindex, Some(AttachMode::Native))?;
     Ok(())
 }
 
-fn service(mode: u8) -> DesiredService {
+fn service(mode: u8, servers: &[u8]) -> DesiredService {
     let vip: Addr = IpAddr::from(Network::Front.ipv4(VIP)).into();
     let key = |port, proto| PortKey { addr: vip, block: port, proto, shift: 0 };
     let server = |host: &u8| DesiredServer {
@@ -244,13 +265,13 @@ fn service(mode: u8) -> DesiredService {
     };
     DesiredService {
         name: "bench".to_owned(),
-        keys: vec![key(80, IPPROTO_TCP), key(UDP_PORT, IPPROTO_UDP)],
+        keys: vec![key(TCP_PORT, IPPROTO_TCP), key(UDP_PORT, IPPROTO_UDP)],
         scheduler: scheduler::RR,
         flags: 0,
         persist_ns: 0,
         prefix4: 32,
         prefix6: 128,
-        servers: SERVERS.iter().map(server).collect(),
+        servers: servers.iter().map(server).collect(),
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn measure(lab: &Lab, effort: &Effort) -> Result<Vec<Cell>> {
         let mut speed = vec![Vec::new(); all.len()];
         for _ in 0..effort.lab_rounds() {
             for (i, which) in all.iter().enumerate() {
-                let installed = balancer::install(lab, *which)?;
+                let installed = balancer::install(lab, *which, balancer::ALL_SERVERS)?;
                 let (us, rate) =
                     one(lab, &inside, *which, load, effort).with_context(|| which.name().to_owned())?;
                 installed.remove()?;

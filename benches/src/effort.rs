@@ -55,12 +55,12 @@ impl Effort {
 
     /// Frames injected in one round.
     pub(crate) fn frames(self) -> u32 {
-        self.choose(1_500_000, 5000)
+        self.choose(1_000_000, 5000)
     }
 
     /// How long connections are opened in one round.
     pub(crate) fn load(self) -> Duration {
-        self.choose(Duration::from_secs(3), Duration::from_secs(1))
+        self.choose(Duration::from_secs(2), Duration::from_secs(1))
     }
 
     /// Rounds in a lab.

@@ -12,6 +12,9 @@ pub(crate) const SYN: u8 = 0x02;
 /// Flags of a segment of a connection.
 pub(crate) const ACK: u8 = 0x10;
 
+const FIN: u8 = 0x01;
+const PSH: u8 = 0x08;
+
 const LONG: usize = 80;
 const SHORT: usize = 64;
 const TCP: u8 = 6;
@@ -31,6 +34,15 @@ pub(crate) enum Way {
     ToClient,
 }
 
+/// What is in a TCP header besides the ports; the IPv4 frame's ten bytes behind it are data or padding.
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    flags: u8,
+    sequence: u32,
+    acknowledged: u32,
+    data: bool,
+}
+
 /// A frame whose flow can be varied.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
@@ -45,11 +57,55 @@ pub(crate) struct Template {
 impl Template {
     /// A TCP segment between a client and `peer`, the first of `peers` addresses in a row that take turns.
     pub(crate) fn tcp(way: Way, peer: IpAddr, peers: u32, port: u16, flags: u8) -> Self {
+        Self::segment(
+            way,
+            peer,
+            peers,
+            port,
+            Segment { flags, sequence: 1000, acknowledged: 2000, data: true },
+        )
+    }
+
+    fn segment(way: Way, peer: IpAddr, peers: u32, port: u16, segment: Segment) -> Self {
         let mut template = Self::headers(way, peer, peers, TCP, port);
-        let at = template.transport;
-        template.bytes[at + 12..at + 14].copy_from_slice(&[0x50, flags]);
-        template.bytes[at + 14..at + 18].copy_from_slice(&[0x10, 0, 0x12, 0x34]);
+        let tcp = &mut template.bytes[template.transport..];
+        tcp[4..8].copy_from_slice(&segment.sequence.to_be_bytes());
+        tcp[8..12].copy_from_slice(&segment.acknowledged.to_be_bytes());
+        tcp[12..14].copy_from_slice(&[0x50, segment.flags]);
+        tcp[14..18].copy_from_slice(&[0x10, 0, 0x12, 0x34]);
+        if !segment.data && peer.is_ipv4() {
+            template.shorten();
+        }
         template
+    }
+
+    /// What an HTTP exchange sends on a connection of its own, in order: all of it, or what clients send of it.
+    pub(crate) fn exchange(vip: Ipv4Addr, server: Ipv4Addr, port: u16, both_ways: bool) -> Vec<Self> {
+        let segment = |way, flags, sequence, acknowledged, data| {
+            let peer = if way == Way::FromClient { vip } else { server };
+            (way, Self::segment(way, peer.into(), 1, port, Segment { flags, sequence, acknowledged, data }))
+        };
+        let (client, server) = (Way::FromClient, Way::ToClient);
+        let all = [
+            segment(client, SYN, 1000, 0, false),
+            segment(server, SYN | ACK, 2000, 1001, false),
+            segment(client, ACK, 1001, 2001, false),
+            segment(client, PSH | ACK, 1001, 2001, true),
+            segment(server, PSH | ACK, 2001, 1011, true),
+            segment(client, FIN | ACK, 1011, 2011, false),
+            segment(server, FIN | ACK, 2011, 1012, false),
+            segment(client, ACK, 1012, 2012, false),
+        ];
+        all.into_iter().filter(|(way, _)| both_ways || *way == client).map(|(_, template)| template).collect()
+    }
+
+    /// Without payload; the frame is padded instead (IEEE 802.3 §4A.2.3.2.4).
+    fn shorten(&mut self) {
+        let header = &mut self.bytes[ETHERNET..ETHERNET + 20];
+        header[3] = 40;
+        header[10..12].copy_from_slice(&[0, 0]);
+        let check = checksum(header);
+        header[10..12].copy_from_slice(&check);
     }
 
     /// A datagram from a client.

@@ -48,19 +48,26 @@ pub(crate) struct Route {
     pub(crate) count: u32,
     /// From one to the next.
     pub(crate) stride: u32,
+    /// So many in a row get a frame before they get the next one.
+    pub(crate) block: u32,
 }
 
 impl Route {
     /// One after the other.
     pub(crate) fn in_order(start: u32, count: u32) -> Self {
-        Self { start, count, stride: 1 }
+        Self { start, count, stride: 1, block: 1 }
+    }
+
+    /// Blocks of flows, one after the other: a frame for each of a block, then the next frame.
+    pub(crate) fn in_blocks(start: u32, count: u32, block: u32) -> Self {
+        Self { start, count, stride: block, block }
     }
 
     /// All of `count` flows, in an order in which neighbours in time are no neighbours in memory.
     pub(crate) fn scattered(count: u32) -> Self {
         let golden = (f64::from(count) * 0.618_034) as u32;
         let stride = (golden..count).find(|stride| gcd(*stride, count) == 1).unwrap_or(1);
-        Self { start: 0, count, stride: if count == 1 { 0 } else { stride } }
+        Self { start: 0, count, stride: if count == 1 { 0 } else { stride }, block: 1 }
     }
 }
 
@@ -82,7 +89,7 @@ pub(crate) struct Outcome {
 /// The measuring programs, loaded.
 pub(crate) struct Walker {
     ebpf: Ebpf,
-    walk: Array<MapData, [u32; 8]>,
+    walk: Array<MapData, [u32; 10]>,
     templates: Array<MapData, [u8; 112]>,
     targets: ProgramArray<MapData>,
     /// Entries of the table of [`crate::floor`].
@@ -150,17 +157,17 @@ impl Walker {
     /// Sends `runs` frames for real out of the interface `ifindex` of this network namespace.
     pub(crate) fn inject(
         &mut self,
-        template: &Template,
+        templates: &[&Template],
         route: Route,
         ifindex: u32,
         runs: u32,
     ) -> Result<()> {
-        self.prepare(Target::Emit, &[template], route)?;
+        self.prepare(Target::Emit, templates, route)?;
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-        let context = [0, template.bytes.len() as u32, 0, ifindex, 0, 0];
+        let context = [0, templates[0].bytes.len() as u32, 0, ifindex, 0, 0];
         let context: Vec<u8> = context.into_iter().flat_map(u32::to_ne_bytes).collect();
         let options = TestRunOptions {
-            data_in: Some(&template.bytes),
+            data_in: Some(&templates[0].bytes),
             ctx_in: Some(&context),
             repeat: runs,
             attrs: TestRunAttrs::new().xdp_live_frames(64),
@@ -203,8 +210,8 @@ impl Walker {
             self.templates.set(i as u32, template.image(), 0)?;
         }
         let growth = if let Target::Grow(bytes) = target { bytes } else { self.entries - 1 };
-        let Route { start, count, stride } = route;
-        let walk = [start, count, stride, 0, templates.len() as u32, 0, target.index(), growth];
+        let Route { start, count, stride, block } = route;
+        let walk = [start, count, stride, 0, templates.len() as u32, 0, target.index(), growth, block, 0];
         self.walk.set(0, walk, 0).context("choosing the flows")
     }
 }

@@ -31,7 +31,7 @@ fn a_quick_run_measures_everything() {
     }
     assert_eq!(length(&results, "/floor"), 4 * 2);
     assert_eq!(length(&results, "/growth"), 2);
-    assert_eq!(length(&results, "/packets"), 6);
+    assert_eq!(length(&results, "/packets"), 6 + 7);
     assert_eq!(length(&results, "/connections"), 9 * 2);
     assert_eq!(length(&results, "/change/changes"), 8);
     assert_eq!(length(&results, "/change/memory"), 8);
@@ -59,7 +59,9 @@ fn paths(results: &Value) {
 /// The page says what it is, and how it came about.
 fn page(text: &str) {
     assert!(text.contains("the figures mean nothing"));
-    for section in ["Nanoseconds per packet", "In a lab: packets", "Maglev", "How it was measured"] {
+    for section in
+        ["Nanoseconds per packet", "In a lab: packets and connections", "Maglev", "How it was measured"]
+    {
         assert!(text.contains(&format!("## {section}")), "{section}");
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::Results;
 use super::table::{Table, count, number};
+use crate::packets::Load;
 use crate::path::Cell;
 
 /// katran's net nanoseconds per packet (IPIP, 100 servers, known flows), measured by the same method on another
@@ -39,6 +40,15 @@ fn head(results: &Results) -> String {
         "{} · {} CPUs, {} · {} GiB · Linux {} · Evenkeel {} · HAProxy {} · nftables {} · wrk {}\n",
         m.date, m.cpus, m.cpu, m.memory_gib, m.kernel, m.evenkeel, m.haproxy, m.nftables, m.wrk
     );
+    let busy = results.others_share;
+    if busy > 0.15 {
+        let _ = writeln!(
+            text,
+            "**The machine was not quiet**: others used {:.0} % of one CPU when the run began. Times that depend on memory suffer \
+             most from that.\n",
+            busy * 100.0
+        );
+    }
     text
 }
 
@@ -192,29 +202,43 @@ fn growth(results: &Results) -> Option<String> {
 }
 
 fn packets(results: &Results) -> Option<String> {
-    let cells = results.packets.as_ref()?;
-    let nftables = cells.iter().find(|c| c.balancer.starts_with("nftables"))?.net_ns;
-    let mut text = "## In a lab: packets\n\n64-byte datagrams of 4,096 known flows, injected at the balancer's port.\n\n".to_owned();
-    let mut table =
-        Table::new(&["", "CPU ns per packet", "packets per CPU second", "times nftables", "came out"]);
-    for cell in cells {
-        table.row(&[
-            cell.balancer.to_owned(),
-            number(cell.net_ns),
-            format!("{:.2} M", cell.packets_per_cpu_second / 1e6),
-            number(nftables / cell.net_ns),
-            format!("{:.1} %", cell.delivered_percent),
-        ]);
+    let mut text = "## In a lab: packets and connections as a network card hands them over\n\n".to_owned();
+    for (load, title, what) in [
+        (Load::Datagrams, "Datagrams of 4,096 known flows, 64 bytes", "datagrams"),
+        (Load::Connections, "New TCP connections with one request each, packet by packet", "connections"),
+    ] {
+        let cells: Vec<_> = results.packets.as_ref()?.iter().filter(|cell| cell.load == load).collect();
+        let nftables = cells.iter().find(|c| c.balancer.starts_with("nftables"))?.net_ns;
+        let _ = writeln!(text, "### {title}\n");
+        let per_second = format!("{what} per CPU second");
+        let head = ["", "packets each", "CPU ns each", &per_second, "times nftables", "came out"];
+        let mut table = Table::new(&head);
+        for cell in &cells {
+            table.row(&[
+                cell.balancer.to_owned(),
+                cell.packets.to_string(),
+                number(cell.net_ns),
+                count(cell.per_cpu_second.max(0.0) as u64),
+                number(nftables / cell.net_ns),
+                format!("{:.1} %", cell.delivered_percent),
+            ]);
+        }
+        text += &table.end();
+        let off = cells.iter().map(|cell| cell.generator_ns);
+        let (least, most) = (off.clone().fold(f64::INFINITY, f64::min), off.fold(0.0, f64::max));
+        let _ = writeln!(
+            text,
+            "Taken off: {} to {} ns for injecting and dropping.\n",
+            number(least),
+            number(most)
+        );
     }
-    text += &table.end();
-    let generator = cells.first()?.generator_ns;
-    let _ = writeln!(text, "Taken off: {} ns for injecting a packet and dropping it.\n", number(generator));
     Some(text)
 }
 
 fn connections(results: &Results) -> Option<String> {
     let cells = results.connections.as_ref()?;
-    let mut text = "## In a lab: connections and requests\n\n".to_owned();
+    let mut text = "## In a lab: connections and requests of real clients\n\n".to_owned();
     let mut loads: Vec<&str> = cells.iter().map(|cell| cell.load).collect();
     loads.dedup();
     for load in loads {

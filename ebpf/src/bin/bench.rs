@@ -40,6 +40,10 @@ pub struct Walk {
     target: u32,
     /// What `grow` puts in front.
     growth: u32,
+    /// So many flows in a row get the same frame before they all get the next.
+    block: u32,
+    /// Which of them is next.
+    within: u32,
 }
 
 /// A frame and where its flow stands in it. `benches/src/frames.rs` writes the same bytes.
@@ -218,7 +222,7 @@ pub fn nothing(_ctx: XdpContext) -> u32 {
     XDP_DROP
 }
 
-/// Counts and drops IPv4 datagrams and tunnel packets, and lets everything else through.
+/// Counts and drops IPv4's TCP, UDP and tunnel packets, and lets everything else through.
 #[xdp]
 pub fn sink(ctx: XdpContext) -> u32 {
     let (start, end) = (ctx.data(), ctx.data_end());
@@ -227,7 +231,7 @@ pub fn sink(ctx: XdpContext) -> u32 {
     }
     // SAFETY: both lie within the bytes checked above.
     let (ethertype, protocol) = unsafe { (*((start + 12) as *const u16), *((start + 23) as *const u8)) };
-    if ethertype != 0x0800u16.to_be() || (protocol != 17 && protocol != 4) {
+    if ethertype != 0x0800u16.to_be() || !matches!(protocol, 4 | 6 | 17) {
         return XDP_PASS;
     }
     if let Some(sunk) = SUNK.get_ptr_mut(0) {
@@ -243,14 +247,18 @@ fn restore(ctx: &XdpContext) -> Option<u32> {
     let walk = WALK.get_ptr_mut(0)?;
     // SAFETY: one run at a time uses the map.
     let walk = unsafe { &mut *walk };
-    let flow = walk.position;
+    let flow = walk.position + walk.within;
     let template = TEMPLATES.get(walk.first + walk.phase)?;
-    walk.phase += 1;
-    if walk.phase >= walk.phases {
-        walk.phase = 0;
-        walk.position += walk.stride;
-        if walk.position >= walk.count {
-            walk.position -= walk.count;
+    walk.within += 1;
+    if walk.within >= walk.block {
+        walk.within = 0;
+        walk.phase += 1;
+        if walk.phase >= walk.phases {
+            walk.phase = 0;
+            walk.position += walk.stride;
+            if walk.position >= walk.count {
+                walk.position -= walk.count;
+            }
         }
     }
     let length = (ctx.data_end() - ctx.data()) as u32;
