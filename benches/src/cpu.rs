@@ -7,21 +7,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use crate::room;
+
 /// Ticks of `/proc/stat` in a second (`USER_HZ`, the same on every machine).
 const TICKS: f64 = 100.0;
 /// Above this share of one CPU the machine is not quiet.
 const NOISE: f64 = 0.15;
 
-/// CPU seconds of the calling thread and of the kernel's threads for packets. A thread that injects packets does the work
+/// CPU seconds of the calling thread, on the last CPU, and of the kernel's thread for packets there. A thread that injects packets does the work
 /// for them itself, in interrupts of its own making, which the kernel counts as the thread's.
 pub(crate) fn of_packets() -> Result<f64> {
-    Ok(run_time("thread-self")? + of_packet_threads()?)
+    Ok(run_time("thread-self")? + of_packet_threads(&format!("ksoftirqd/{}", room::last_cpu()))?)
 }
 
 /// CPU seconds of everything in the network namespaces `inside`, of the programs that this process has run to their end,
 /// and of the kernel's threads for packets. Packets are mostly handled in the time of who sent them.
 pub(crate) fn of_lab(inside: &[PathBuf]) -> Result<f64> {
-    let mut seconds = of_packet_threads()? + of_ended_children()?;
+    let mut seconds = of_packet_threads("ksoftirqd/")? + of_ended_children()?;
     for pid in processes()? {
         // A process may end while it is looked at, and some don't let themselves be looked at.
         let Ok(at) = fs::read_link(format!("/proc/{pid}/ns/net")) else { continue };
@@ -53,11 +55,12 @@ fn processes() -> Result<Vec<u32>> {
     Ok(names.filter_map(|name| name.parse().ok()).collect())
 }
 
-fn of_packet_threads() -> Result<f64> {
+/// The kernel's threads for packets whose names begin like this.
+fn of_packet_threads(begin: &str) -> Result<f64> {
     let mut seconds = 0.0;
     for pid in processes()? {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        if name.starts_with("ksoftirqd/") {
+        if name.starts_with(begin) {
             seconds += run_time(&pid.to_string())?;
         }
     }

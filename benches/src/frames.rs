@@ -20,6 +20,8 @@ const SHORT: usize = 64;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ETHERNET: usize = 14;
+/// The spare word's first byte (see `spare_at`); the second is zero.
+const SPARE: u8 = 0x80;
 
 /// The first client. A flow's client is its number divided by 32,768 after that one.
 pub(crate) const CLIENTS4: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 0);
@@ -136,7 +138,7 @@ impl Template {
         let mut bytes = match peer {
             IpAddr::V4(peer) => {
                 let (src, dst) = ordered(way, CLIENTS4, peer);
-                let head = [0x45, 0, 0, (SHORT - ETHERNET) as u8, 0, 0, 0x40, 0, 64, protocol, 0, 0];
+                let head = [0x45, 0, 0, (SHORT - ETHERNET) as u8, SPARE, 0, 0x40, 0, 64, protocol, 0, 0];
                 let mut header = [&head[..], &src.octets(), &dst.octets()].concat();
                 let check = checksum(&header);
                 header[10..12].copy_from_slice(&check);
@@ -161,6 +163,11 @@ impl Template {
         Self { bytes, transport, client_at, port_at, peers, peer_at }
     }
 
+    /// The identification of IPv4, half of the flow label of IPv6.
+    fn spare_at(&self) -> usize {
+        if self.bytes.len() == SHORT { ETHERNET + 4 } else { ETHERNET + 2 }
+    }
+
     /// As the walking program reads it.
     pub(crate) fn image(&self) -> [u8; 112] {
         let mut image = [0; 112];
@@ -175,7 +182,7 @@ impl Template {
             peers,
             low(self.peer_at),
             self.peer_at as u32,
-            0,
+            self.spare_at() as u32,
         ];
         for (i, word) in words.iter().enumerate() {
             image[80 + i * 4..84 + i * 4].copy_from_slice(&word.to_ne_bytes());

@@ -36,8 +36,14 @@ pub(crate) fn pins() -> PathBuf {
 
 /// Keeps the calling thread on the machine's last CPU: the first one has most of the interrupts.
 pub(crate) fn pin_to_last_cpu() -> Result<()> {
-    let last = thread::available_parallelism().map_or(0, |cpus| cpus.get() - 1);
     let mut cpus = CpuSet::new();
-    cpus.set(last)?;
+    cpus.set(last_cpu())?;
     sched_setaffinity(Pid::from_raw(0), &cpus).context("staying on one CPU")
+}
+
+/// Its number.
+pub(crate) fn last_cpu() -> usize {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    // "0-7" or "0-3,5": the last number is the last CPU.
+    text.trim().rsplit(['-', ',']).next().and_then(|cpu| cpu.parse().ok()).unwrap_or(0)
 }

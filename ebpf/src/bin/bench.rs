@@ -21,6 +21,8 @@ const SHORT: usize = 8;
 /// Ports of one client address.
 const PORT_BITS: u32 = 15;
 const FIRST_PORT: u16 = 16_384;
+/// The spare word of the first client's frames.
+const SPARE: u16 = 0x8000;
 
 /// Which flows are walked, in which order. `benches/src/walk.rs` writes the same words.
 #[repr(C)]
@@ -59,7 +61,8 @@ pub struct Template {
     peers: u32,
     peer: u32,
     peer_at: u32,
-    pad: u32,
+    /// Where a word is that may be anything: it makes up for the client's address in IPv4's header checksum.
+    spare_at: u32,
 }
 
 #[btf_map]
@@ -273,6 +276,7 @@ fn restore(ctx: &XdpContext) -> Option<u32> {
     let port = FIRST_PORT + (flow & ((1 << PORT_BITS) - 1)) as u16;
     put(ctx, template.client_at, client.to_be())?;
     put(ctx, template.port_at, port.to_be())?;
+    put(ctx, template.spare_at, (SPARE - (flow >> PORT_BITS) as u16).to_be())?;
     if template.peers != 0 {
         put(ctx, template.peer_at, (template.peer + flow % template.peers).to_be())?;
     }
