@@ -1,13 +1,17 @@
-//! A bounded SYN flood from the client's node: spoofed sources, as fast as one thread can write them.
+//! A bounded SYN flood from the client's node: spoofed sources, a few ten thousand a second.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::Rig;
 use crate::raw::{Packet, socket};
 use crate::rig::CLIENT;
 
 const SYN: u8 = 0x02;
+/// After so many packets a pause: the flood is to fill the tables, not to take the lab's two cores away from everybody.
+const BURST: u32 = 64;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// What is flooded, and how much of it.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +67,9 @@ fn send(flood: Flood, stop: &AtomicBool) -> u32 {
     for number in 0..flood.packets {
         if stop.load(Ordering::Relaxed) {
             break;
+        }
+        if number % BURST == 0 {
+            std::thread::sleep(PAUSE);
         }
         let packet = Packet::tcp(flood.source(number), flood.target, SYN, number);
         sent += u32::from(socket.send_to(&packet.bytes, &target).is_ok());

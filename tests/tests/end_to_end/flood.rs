@@ -43,7 +43,7 @@ fn survives_a_flood(test: &str, vip: &str, servers: &str, mode: &str, packets: u
     assert!(kept.is_empty(), "established connections: {kept:#?}");
     let new: u64 = tally.servers.values().flat_map(|answers| answers.values()).sum();
     assert!(tally.failures.is_empty(), "{new} new connections, failures: {:#?}", tally.failures);
-    assert!(new > 50, "{new} new connections only");
+    assert!(new >= 10, "{new} new connections only, {} answers in all", tally.answered);
     let output = download.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), (256_u64 << 20).to_string(), "{output:?}");
     let seen = rig.service("web").counters.packets_in;
