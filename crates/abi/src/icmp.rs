@@ -176,11 +176,20 @@ fn sum_quote<F: Frame>(frame: &F, at: usize, v6: bool) -> Option<u64> {
     Some(sum + sum_word(rest[0]) + sum_word(rest[1]))
 }
 
-/// Turns the TCP packet at `packet.l3` into a reset for its sender (RFC 9293 §3.10.7.1): addresses and ports
-/// swapped, the acknowledgement number as sequence number. The frame must have been cut to the IP header (20 or
-/// 40 bytes, no options) and a TCP header of 20 bytes.
+/// Who a reset is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResetTo {
+    /// The sender of the packet that provoked it.
+    Sender,
+    /// Whoever that packet was going to: the reset takes its place.
+    Receiver,
+}
+
+/// Turns the TCP packet at `packet.l3` into a reset (RFC 9293 §3.10.7.1). To its sender with addresses and ports
+/// swapped and the acknowledgement number as sequence number; to its receiver as if the sender had sent a reset
+/// instead. The frame must have been cut to the IP header (20 or 40 bytes, no options) and a TCP header of 20 bytes.
 #[inline(always)]
-pub fn write_tcp_reset<F: FrameMut>(frame: &mut F, packet: &Packet) -> Option<()> {
+pub fn write_tcp_reset<F: FrameMut>(frame: &mut F, packet: &Packet, to: ResetTo) -> Option<()> {
     const RST: u32 = 0x04;
     const ACK: u32 = 0x10;
     let l3 = packet.l3 as usize;
@@ -189,14 +198,17 @@ pub fn write_tcp_reset<F: FrameMut>(frame: &mut F, packet: &Packet) -> Option<()
     let old: [u32; 5] = frame.read(l4)?;
     // A packet that acknowledges something names the sequence number its sender will accept; one that doesn't
     // (a bare SYN) is answered with sequence 0 and its own number plus one acknowledged.
-    let (sequence, acknowledgement, tcp_flags) = if packet.tcp_flags & ACK as u8 != 0 {
-        (old[2], 0, RST)
-    } else {
-        (0, u32::from_be(old[1]).wrapping_add(1).to_be(), RST | ACK)
+    let (sequence, acknowledgement, tcp_flags) = match (to, packet.tcp_flags & ACK as u8 != 0) {
+        (ResetTo::Receiver, true) => (old[1], old[2], RST | ACK),
+        (ResetTo::Receiver, false) => (old[1], 0, RST),
+        (ResetTo::Sender, true) => (old[2], 0, RST),
+        (ResetTo::Sender, false) => (0, u32::from_be(old[1]).wrapping_add(1).to_be(), RST | ACK),
     };
-    let ports = (u16::from_be(packet.key.dport_be) as u32) << 16 | u16::from_be(packet.key.sport_be) as u32;
-    let words = [ports.to_be(), sequence, acknowledgement, (5 << 28 | tcp_flags << 16).to_be(), 0];
-    let (src, dst) = (packet.key.dst, packet.key.src);
+    let (ports, src, dst) = match to {
+        ResetTo::Receiver => (old[0], packet.key.src, packet.key.dst),
+        ResetTo::Sender => (old[0].rotate_left(16), packet.key.dst, packet.key.src),
+    };
+    let words = [ports, sequence, acknowledgement, (5 << 28 | tcp_flags << 16).to_be(), 0];
     let mut sum = 0;
     for word in words {
         sum += sum_word(word);

@@ -48,7 +48,7 @@ pub use encap::{Encap, GUE_PORT, write_outer};
 pub use flow::{FlowKey, FragmentKey, FragmentPorts, NatServerKey, NatServerValue, PersistKey, PersistValue};
 pub use frame::{Frame, FrameMut, Plain, SliceFrame};
 pub use hash::{flow_hash, mix, persistent_client, ring_hash, source_hash};
-pub use icmp::{IcmpKind, InnerFlow, inner_flow, write_icmp_error, write_tcp_reset};
+pub use icmp::{IcmpKind, InnerFlow, ResetTo, inner_flow, write_icmp_error, write_tcp_reset};
 pub use parse::{FragmentPart, Packet, Parsed, parse};
 pub use path::{PATH_REACHABLE, PATH_UNRESOLVED, Path};
 pub use ports::{PortBlock, PortKey, blocks, lookup_order};

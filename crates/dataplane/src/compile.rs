@@ -13,8 +13,21 @@ use keel_pool::{Verdict, members};
 
 use crate::{Desired, DesiredServer, DesiredService};
 
-/// Addresses of servers given by name, as last resolved.
-pub type Addresses = HashMap<String, IpAddr>;
+/// Addresses of servers given by name, as last resolved: by the name and whether IPv6 was preferred, which is so for the
+/// servers of an IPv6 service.
+pub type Addresses = HashMap<(String, bool), IpAddr>;
+
+/// Where a server is. `None` if its name isn't resolved, or only to addresses of a family that the service's mode can't
+/// reach: DR and NAT forward within one family.
+pub fn address_of(service: &Service, server: &Server, addresses: &Addresses) -> Option<IpAddr> {
+    let v6 = service.address.is_ipv6();
+    let address = match &server.address {
+        Host::Ip(address) => *address,
+        Host::Name(name) => *addresses.get(&(name.clone(), v6))?,
+    };
+    let tunnelled = service.as_layer4().is_some_and(|layer4| matches!(layer4.mode, Mode4::Tun(_)));
+    (tunnelled || address.is_ipv6() == v6).then_some(address)
+}
 
 /// What the layer-4 services of `cluster` need in the maps. `verdicts` says how a server is, by service and server
 /// name. Servers whose name isn't resolved yet are left out; so are disabled services.
@@ -50,7 +63,7 @@ fn compile_service(
         .zip(given)
         .zip(membership.takes)
         .filter_map(|((server, verdict), takes)| {
-            let addr = resolve(&server.address, addresses)?;
+            let addr = address_of(service, server, addresses)?.into();
             Some(compile_server(server, layer4, addr, verdict, takes, timeouts, membership.panic))
         })
         .collect();
@@ -64,13 +77,6 @@ fn compile_service(
         prefix4: persistence.map_or(32, |p| p.prefix4),
         prefix6: persistence.map_or(128, |p| p.prefix6),
         servers,
-    }
-}
-
-fn resolve(host: &Host, addresses: &Addresses) -> Option<Addr> {
-    match host {
-        Host::Ip(address) => Some((*address).into()),
-        Host::Name(name) => addresses.get(name.as_str()).map(|address| (*address).into()),
     }
 }
 

@@ -21,7 +21,7 @@ mod sweep;
 mod table;
 
 pub use attach::{AttachMode, Attached};
-pub use compile::{Addresses, compile};
+pub use compile::{Addresses, address_of, compile};
 pub use connections::{ConnectionRow, Connections};
 pub use desired::{Desired, DesiredServer, DesiredService};
 pub use error::DataplaneError;

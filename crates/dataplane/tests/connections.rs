@@ -363,6 +363,52 @@ fn a_reset_over_ipv6_byte_by_byte() {
 }
 
 #[test]
+fn what_a_gone_nat_server_still_sends_becomes_a_reset_to_the_client() {
+    for (policy, gone, v6) in
+        [("reset", "halt", false), ("reschedule", "halt", true), ("reset", "removed", true)]
+    {
+        let (vip, servers, c) = if v6 {
+            ("fd00:2::200", ["fd00:2::65", "fd00:2::66"], "[2001:db8::7]:")
+        } else {
+            ("192.168.2.200", [S1, S2], "10.0.0.7:")
+        };
+        let text = |first: &str| {
+            let mut text = format!(
+                "[[service]]\nname = \"n\"\nlayer = 4\naddress = \"{vip}\"\nports = \"80\"\nmode = \"nat\"\n\
+                 on_removed = \"{policy}\"\n[service.health]\ntype = \"off\"\n"
+            );
+            for (address, state) in servers.iter().zip([first, "online"]).filter(|(_, s)| *s != "removed") {
+                text += &format!(
+                    "[[service.server]]\nname = \"s{}\"\naddress = \"{address}\"\nport = 8080\nstate = \"{state}\"\n",
+                    address.len() + usize::from(*address == servers[1])
+                );
+            }
+            text
+        };
+        let at = |address: &str, port: u16| std::net::SocketAddr::new(ip(address), port).to_string();
+        let mut rig = Rig::new(&text("online"));
+        let (vip, server) = (at(vip, 80), at(servers[0], 8080));
+        // The connection is to be on the first server.
+        let c = (40_000..40_064)
+            .map(|port| format!("{c}{port}"))
+            .find(|c| {
+                rig.open(c, &vip);
+                rig.connection(&key(&server, c, 6)).is_some()
+            })
+            .unwrap();
+        rig.apply(&text(gone));
+        let answer = Pkt::tcp(&server, &c, PSH | ACK).seq(0x8000_0001, 0x7fff_ffff).data(900);
+        let answer = answer.mac(server_mac(ip(servers[0])), BACK_MAC);
+        let mut told = Pkt::tcp(&vip, &c, RST | ACK).seq(0x8000_0001, 0x7fff_ffff).hop();
+        told.id = 0;
+        rig.same(rig.server_sends(&answer), FrameVerdict::Redirect, &told.mac(FRONT_MAC, CLIENT_MAC).build());
+        assert_eq!(rig.connection(&key(&server, &c, 6)), None, "{policy} {gone}: nothing is left of it");
+        assert_eq!(rig.connection(&key(&c, &vip, 6)), None, "{policy} {gone}: nothing is left of it");
+        assert_eq!(rig.drop_count(DropReason::ServerGone), 1);
+    }
+}
+
+#[test]
 fn a_drained_server_keeps_its_connections_and_its_persistent_clients() {
     let keys = "mode = \"dr\"\nscheduler = \"rr\"\npersistence = { by = \"source\", timeout = \"2s\" }";
     let mut rig = Rig::new(&cluster(keys, &["", ""]));

@@ -6,7 +6,8 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use keel_abi::{
-    DropReason, Frame, FrameMut, IcmpKind, Mac, Packet, set_ethernet, write_icmp_error, write_tcp_reset,
+    DropReason, Frame, FrameMut, IcmpKind, Mac, Packet, ResetTo, set_ethernet, write_icmp_error,
+    write_tcp_reset,
 };
 
 use crate::{
@@ -111,9 +112,11 @@ fn head(frame: &mut XdpFrame, packet: &Packet, to: Mac, from: Mac) -> Option<()>
     }
 }
 
-/// Answers a TCP packet of a connection whose server is gone with a reset to the client.
+/// Makes a TCP packet of a connection whose server is gone a reset to the client: the answer to a client's packet
+/// ([`ResetTo::Sender`], ready to be sent), or in the place of a server's ([`ResetTo::Receiver`], still to be
+/// translated). [`XDP_TX`] if it is one now, otherwise the verdict of a drop.
 #[inline(never)]
-pub fn tcp_reset(ctx: &XdpContext, packet: &Packet, now: u64) -> u32 {
+pub fn tcp_reset(ctx: &XdpContext, packet: &mut Packet, to: ResetTo, now: u64) -> u32 {
     let verdict = drop(DropReason::ServerGone);
     let l3 = packet.l3 as usize & 0x1f;
     let header = if packet.v6 != 0 { 40 } else { 20 };
@@ -125,10 +128,12 @@ pub fn tcp_reset(ctx: &XdpContext, packet: &Packet, now: u64) -> u32 {
     if !allowed(now) || !cut(ctx, l3 + header + 20) {
         return verdict;
     }
+    packet.ip_len = header as u16 + 20;
     let mut frame = XdpFrame::new(ctx);
     let Some(client) = frame.read::<Mac>(6) else { return verdict };
     let Some(ours) = frame.read::<Mac>(0) else { return verdict };
-    if set_ethernet(&mut frame, client, ours).is_none() || write_tcp_reset(&mut frame, packet).is_none() {
+    // The way to a server's receiver is found as for any other packet; its Ethernet header is written then.
+    if set_ethernet(&mut frame, client, ours).is_none() || write_tcp_reset(&mut frame, packet, to).is_none() {
         return verdict;
     }
     XDP_TX

@@ -46,9 +46,13 @@ pub fn unknown(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
             if route != ANEW {
                 return route;
             }
-        } else if HALF_OPEN.remove(packet.key).is_ok() {
-            known::not_pending(half);
+        } else {
+            known::discard(packet, half);
         }
+    }
+    let route = known::moved(packet);
+    if route != ANEW {
+        return route;
     }
     match service_of(&packet.key, sizes) {
         Some(service) => begin(ctx, scratch, service, now),

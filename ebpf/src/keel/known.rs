@@ -1,8 +1,8 @@
 //! Packets of connections that have an entry.
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::{bindings::xdp_action::XDP_TX, programs::XdpContext};
 use keel_abi::{
     Connection, Direction, DropReason, FlowKey, IPPROTO_TCP, MODE_NAT, Packet, PersistKey, PersistValue,
-    Server, Standing, TableHeader, TcpState, connection_flags as flags, next_state, tcp_flags,
+    ResetTo, Server, Standing, TableHeader, TcpState, connection_flags as flags, next_state, tcp_flags,
 };
 
 use crate::{
@@ -29,17 +29,16 @@ pub fn class(state: u8) -> Class {
 /// A packet with an entry in the connection table.
 #[inline(always)]
 pub fn established(ctx: &XdpContext, scratch: &mut Scratch, connection: &mut Connection, now: u64) -> Route {
-    let packet = &scratch.packet;
     let id = connection.server;
     let Some(server) = SERVERS.get(id) else { return ANEW };
     let reverse = connection.flags & flags::REVERSE != 0;
     if server.generation != connection.generation || server.is_gone() {
-        let route = gone(ctx, packet, connection, now);
+        let route = gone(ctx, scratch, connection, now);
         if route != STAY {
             return route;
         }
     }
-    const EVENTFUL: u8 = tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST;
+    let packet = &scratch.packet;
     if packet.tcp_flags & EVENTFUL != 0 {
         if is_first(packet) && !reverse && TcpState::from_u8(connection.state).reusable() {
             forget(&packet.key, connection, server);
@@ -60,6 +59,9 @@ pub fn established(ctx: &XdpContext, scratch: &mut Scratch, connection: &mut Con
     CLIENT
 }
 
+/// Flags that may change a connection's state.
+const EVENTFUL: u8 = tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST;
+
 /// A SYN without ACK: the first packet of a connection.
 #[inline(always)]
 fn is_first(packet: &Packet) -> bool {
@@ -71,22 +73,55 @@ const STAY: Route = 1 << 40;
 
 /// A packet whose entry points at a server that was halted or removed.
 #[inline(never)]
-fn gone(ctx: &XdpContext, packet: &Packet, connection: &Connection, now: u64) -> Route {
+fn gone(ctx: &XdpContext, scratch: &mut Scratch, connection: &Connection, now: u64) -> Route {
     let Some(server) = SERVERS.get(connection.server) else { return ANEW };
+    let packet = &mut scratch.packet;
     let standing = server.standing(connection.generation, packet.key.proto);
     if standing == Standing::Good {
         return STAY;
     }
     if connection.flags & flags::REVERSE != 0 && server.generation == connection.generation {
-        // What a server that is out still says reaches nobody; the client's next packet decides what becomes of it.
-        return drop(DropReason::ServerGone) as Route;
+        // What a server that is out still says reaches nobody. A client that only listens would wait for it for ever:
+        // it is told at once.
+        if packet.key.proto != IPPROTO_TCP {
+            return drop(DropReason::ServerGone) as Route;
+        }
+        scratch.reverse = *connection;
+        let verdict = answer::tcp_reset(ctx, packet, ResetTo::Receiver, now);
+        if verdict != XDP_TX {
+            return verdict as Route;
+        }
+        forget(&packet.key, &scratch.reverse, server);
+        return CLIENT;
     }
     forget(&packet.key, connection, server);
     // A client that begins anew gets a server, not a reset.
     if standing == Standing::Reset && !is_first(packet) {
-        return answer::tcp_reset(ctx, packet, now) as Route;
+        return answer::tcp_reset(ctx, packet, ResetTo::Sender, now) as Route;
     }
     ANEW
+}
+
+/// A packet without an entry in either table, unless another CPU has moved the entry from the half-open table between
+/// the looks at the two. It goes where its connection goes; without a second look it would be given a server as if the
+/// entry were lost.
+#[inline(never)]
+pub fn moved(packet: &Packet) -> Route {
+    if packet.key.proto == IPPROTO_TCP && is_first(packet) {
+        return ANEW;
+    }
+    let Some(entry) = CONNECTIONS.get_ptr_mut(packet.key) else { return ANEW };
+    // SAFETY: a live element, see `reply_entry`.
+    let entry = unsafe { &mut *entry };
+    let id = entry.server;
+    let Some(server) = SERVERS.get(id) else { return ANEW };
+    if server.standing(entry.generation, packet.key.proto) != Standing::Good {
+        return ANEW;
+    }
+    if packet.tcp_flags & EVENTFUL != 0 {
+        transition(packet, entry, server);
+    }
+    route::server(id)
 }
 
 /// The forward key of the connection whose reverse key is `key`.
@@ -210,9 +245,19 @@ fn remove_counted(key: &FlowKey, connection: &Connection, server: &Server) {
 
 /// Takes one off the pending count of an entry's server, unless its slot has another server by now.
 #[inline(always)]
-pub fn not_pending(entry: &Connection) {
-    if SERVERS.get(entry.server).is_some_and(|server| server.generation == entry.generation) {
-        add(entry.server, Class::Pending, -1);
+pub fn not_pending(id: u32, generation: u32) {
+    if SERVERS.get(id).is_some_and(|server| server.generation == generation) {
+        add(id, Class::Pending, -1);
+    }
+}
+
+/// Removes a client's entry from the half-open table.
+#[inline(always)]
+pub fn discard(packet: &Packet, entry: &Connection) {
+    // Copied first: a removed element may be another connection's at once.
+    let (id, generation) = (entry.server, entry.generation);
+    if HALF_OPEN.remove(packet.key).is_ok() {
+        not_pending(id, generation);
     }
 }
 
@@ -222,9 +267,7 @@ pub fn half_open(packet: &Packet, scratch: &mut Connection, connection: &mut Con
     let id = connection.server;
     let Some(server) = SERVERS.get(id) else { return ANEW };
     if server.standing(connection.generation, packet.key.proto) != Standing::Good {
-        if HALF_OPEN.remove(packet.key).is_ok() {
-            not_pending(connection);
-        }
+        discard(packet, connection);
         return ANEW;
     }
     connection.seen_ns = now;

@@ -67,7 +67,7 @@ fn expire(key: &FlowKey, idle_ns: u64, now: u64) {
         return;
     }
     if HALF_OPEN.remove(key).is_ok() && entry.flags & flags::REVERSE == 0 {
-        known::not_pending(&entry);
+        known::not_pending(entry.server, entry.generation);
         if let Some(server) = SERVERS.get(entry.server)
             && server.mode == keel_abi::MODE_NAT
         {
