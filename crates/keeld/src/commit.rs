@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use crate::{
     clock,
     interfaces::chain,
+    names,
     node::{Node, check},
 };
 
@@ -152,7 +153,9 @@ impl Node {
             info!(revision = done.revision, changes = done.changes.len(), "configuration in force");
         }
         self.cluster = cluster;
-        crate::daemon::resolve_new_names(self).await;
+        if !self.names.unknown(names::wanted(&self.cluster)).is_empty() {
+            self.names.wake.notify_one();
+        }
         self.apply_all().await;
     }
 
@@ -176,6 +179,7 @@ impl Node {
     fn committed(&self, done: keel_store::Committed, problems: Vec<Problem>) -> Committed {
         let mut warnings = problems;
         warnings.extend(done.warning.map(|text| Problem::warning("", text)));
+        warnings.extend(self.unresolved_names());
         warnings.extend(
             self.failures.iter().map(|(subject, text)| Problem::warning(subject.clone(), text.clone())),
         );

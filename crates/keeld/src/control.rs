@@ -10,6 +10,7 @@ use crate::{
     clock,
     commit::{diff_of, refused},
     daemon::Shared,
+    lookup::foresee,
 };
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -29,10 +30,14 @@ impl App {
         &self,
         caller: &Caller,
         intent: &Intent,
-        change: impl FnOnce(&str) -> std::result::Result<String, Problem>,
+        change: impl Fn(&str) -> std::result::Result<String, Problem>,
     ) -> Result<Committed> {
+        let refused = |problem| ApiError::refused(vec![problem]);
+        let foreseen = change(self.node.lock().await.store.running_text()).map_err(refused)?;
+        foresee(&self.node, &foreseen).await;
+        // Somebody else may have been quicker: the change is made to what runs now.
         let mut node = self.node.lock().await;
-        let text = change(node.store.running_text()).map_err(|problem| ApiError::refused(vec![problem]))?;
+        let text = change(node.store.running_text()).map_err(refused)?;
         node.commit(&text, caller, intent).await
     }
 }
@@ -136,6 +141,10 @@ impl Control for App {
     }
 
     async fn commit(&self, caller: &Caller, intent: &Intent) -> Result<Committed> {
+        let foreseen = self.node.lock().await.store.candidate().map_err(refused)?;
+        if let Some(candidate) = foreseen {
+            foresee(&self.node, &candidate.text).await;
+        }
         let mut node = self.node.lock().await;
         let Some(candidate) = node.store.candidate().map_err(refused)? else {
             return Err(ApiError::conflict("there is no candidate to commit").with_remedy(
@@ -162,6 +171,8 @@ impl Control for App {
     }
 
     async fn rollback(&self, caller: &Caller, revision: u64, intent: &Intent) -> Result<Committed> {
+        let foreseen = self.node.lock().await.store.text_of(revision).map_err(refused)?;
+        foresee(&self.node, &foreseen).await;
         self.node.lock().await.roll_back(revision, caller, intent).await
     }
 
@@ -184,6 +195,7 @@ impl Control for App {
     }
 
     async fn apply(&self, caller: &Caller, text: &str, intent: &Intent) -> Result<Committed> {
+        foresee(&self.node, text).await;
         let mut node = self.node.lock().await;
         node.commit(text, caller, intent).await
     }

@@ -30,7 +30,8 @@ use crate::{
     clock,
     control::App,
     follow::{Noted, follow},
-    names,
+    lookup,
+    names::{self, Names},
     node::{Node, check},
     rates::Sampler,
 };
@@ -39,8 +40,6 @@ use crate::{
 const SAMPLE: Duration = Duration::from_secs(1);
 /// How often wanted next hops and due announcements are looked at.
 const TICK: Duration = Duration::from_millis(100);
-/// How often host names are looked up again.
-const NAMES: Duration = Duration::from_secs(30);
 /// How often every next hop is resolved anew, whatever events said.
 const RESOLVE: Duration = Duration::from_secs(30);
 
@@ -68,7 +67,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     tasks.spawn(follow(noted.clone(), watch));
     tasks.spawn(tick(node.clone(), noted));
     tasks.spawn(sample(node.clone()));
-    tasks.spawn(look_up_names(node.clone()));
+    tasks.spawn(lookup::follow_names(node.clone()));
     let broken = Arc::new(AtomicBool::new(false));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let told = broken.clone();
@@ -135,8 +134,7 @@ async fn start(args: &Args) -> Result<Node> {
         netlink,
         links: BTreeMap::new(),
         attachments: BTreeMap::new(),
-        names: HashMap::new(),
-        name_failures: BTreeMap::new(),
+        names: Names::open(args.state_dir.join("names.json")),
         floating,
         hops: HashMap::new(),
         unreachable: BTreeSet::new(),
@@ -152,7 +150,9 @@ async fn start(args: &Args) -> Result<Node> {
     node.set_up_interfaces().await;
     node.apply_routes().await;
     // Names first: a server whose name isn't known yet would lose its connections.
-    resolve_new_names(&mut node).await;
+    let unknown = node.names.unknown(names::wanted(&node.cluster));
+    let answered = lookup::look_up_all(unknown, lookup::AT_START).await;
+    node.names.take(answered, clock::now());
     node.apply_services().context("filling the packet path's maps")?;
     node.resolve_new_hops().await;
     node.attach_interfaces();
@@ -311,63 +311,5 @@ impl Node {
             }
             Err(error) => self.fail("housekeeping", &error),
         }
-    }
-}
-
-/// Looks host names up, again and again.
-async fn look_up_names(node: Shared) {
-    let mut ticks = interval(NAMES);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks.tick().await;
-    loop {
-        ticks.tick().await;
-        let wanted = names::wanted(&node.lock().await.cluster);
-        let mut answers = Vec::new();
-        for (name, v6) in wanted {
-            let answer = names::look_up(&name, v6).await;
-            answers.push((name, answer));
-        }
-        let mut node = node.lock().await;
-        if node.take_names(answers) {
-            node.apply_all().await;
-        }
-    }
-}
-
-/// Looks up the host names that have no answer yet.
-pub(crate) async fn resolve_new_names(node: &mut Node) {
-    let mut answers = Vec::new();
-    for (name, v6) in names::wanted(&node.cluster) {
-        if node.names.contains_key(&name) {
-            continue;
-        }
-        let answer = names::look_up(&name, v6).await;
-        answers.push((name, answer));
-    }
-    node.take_names(answers);
-}
-
-impl Node {
-    /// Takes answers of the name servers; a failure keeps the last answer. True if an address changed.
-    fn take_names(&mut self, answers: Vec<(String, Result<std::net::IpAddr, String>)>) -> bool {
-        let mut changed = false;
-        for (name, answer) in answers {
-            match answer {
-                Ok(address) => {
-                    self.name_failures.remove(&name);
-                    if self.names.insert(name.clone(), address) != Some(address) {
-                        info!(name, %address, "server name resolved");
-                        changed = true;
-                    }
-                }
-                Err(why) => {
-                    if self.name_failures.get(&name) != Some(&why) {
-                        warn!(name, "looking the server's name up: {why}");
-                        self.name_failures.insert(name, why);
-                    }
-                }
-            }
-        }
-        changed
     }
 }

@@ -13,11 +13,13 @@ mod explain;
 mod follow;
 mod hops;
 mod interfaces;
+mod lookup;
 mod names;
 mod node;
 mod rates;
 mod routes;
 mod view;
+mod warnings;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -34,8 +36,12 @@ fn main() -> Result<()> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    if args.detach {
-        return runtime.block_on(detach::detach(&args));
-    }
-    runtime.block_on(daemon::run(args))
+    let done = if args.detach {
+        runtime.block_on(detach::detach(&args))
+    } else {
+        runtime.block_on(daemon::run(args))
+    };
+    // A name server that doesn't answer may hold a thread for half a minute; nothing waits for that.
+    runtime.shutdown_background();
+    done
 }

@@ -6,13 +6,13 @@ use std::{
 };
 
 use keel_abi::Addr;
-use keel_dataplane::{Addresses, Dataplane, Desired, ServerId, Stuck, compile};
-use keel_model::{Cluster, Host, Node as NodeConfig, Problem, check_together, load_cluster};
+use keel_dataplane::{Dataplane, Desired, ServerId, Stuck, compile};
+use keel_model::{Cluster, Node as NodeConfig, Problem, check_together, load_cluster};
 use keel_net::{Link, Netlink};
 use keel_pool::Verdict;
 use keel_store::{Journal, RealFs, Store};
 
-use crate::{addresses::Floating, rates::Sampler};
+use crate::{addresses::Floating, names::Names, rates::Sampler};
 
 /// The node's state.
 pub(crate) struct Node {
@@ -25,9 +25,8 @@ pub(crate) struct Node {
     pub(crate) links: BTreeMap<u32, Link>,
     /// How the packet program sits on them.
     pub(crate) attachments: BTreeMap<String, Attachment>,
-    /// Addresses of servers given by name, and why one is missing.
-    pub(crate) names: Addresses,
-    pub(crate) name_failures: BTreeMap<String, String>,
+    /// Addresses of servers given by name.
+    pub(crate) names: Names,
     pub(crate) floating: Floating,
     pub(crate) hops: HashMap<IpAddr, crate::hops::Hop>,
     /// Servers whose next hop doesn't answer, and whether that has changed since the maps were last written.
@@ -67,7 +66,7 @@ impl Node {
             let named = |(a, b): &(&str, &str)| *a == service && *b == server;
             if down.iter().any(named) { Verdict::Down } else { Verdict::Up }
         };
-        compile(cluster, &self.names, verdict)
+        compile(cluster, self.names.addresses(), verdict)
     }
 
     fn unreachable_servers<'a>(&self, cluster: &'a Cluster) -> Vec<(&'a str, &'a str)> {
@@ -77,19 +76,11 @@ impl Node {
         let servers =
             cluster.services.iter().flat_map(|service| service.servers.iter().map(move |s| (service, s)));
         servers
-            .filter(|(_, server)| {
-                self.address_of(&server.address).is_some_and(|ip| self.unreachable.contains(&ip))
+            .filter(|(service, server)| {
+                self.address_of(service, server).is_some_and(|ip| self.unreachable.contains(&ip))
             })
             .map(|(service, server)| (service.name.as_str(), server.name.as_str()))
             .collect()
-    }
-
-    /// A server's address, as written or as last looked up.
-    pub(crate) fn address_of(&self, host: &Host) -> Option<IpAddr> {
-        match host {
-            Host::Ip(ip) => Some(*ip),
-            Host::Name(name) => self.names.get(name.as_str()).copied(),
-        }
     }
 
     /// Puts the services in force.

@@ -9,13 +9,14 @@ use keel_api::{
     ApiError, Attachment as Shown, Connection, ConnectionCounts, ConnectionFilter, ConnectionFlag,
     ConnectionPage, ConnectionState, Counters, CpuLoad, Drop, Drops, Engine, FloatingIp, MapFill, Mode,
     Neighbour, NodeRole, Performance, ProgramStats, Protocol, Rates, ServerState, ServerStatus,
-    ServiceStatus, Status, Totals, Versions, Warning, light_of,
+    ServiceStatus, Status, Totals, Versions, light_of,
 };
 use keel_dataplane::{ConnectionRow, DesiredService, ServerCounters, ServerId};
-use keel_model::{AdminState, Host, Mode4, Server, Service, ServiceKind, Severity};
+use keel_model::{AdminState, Server, Service, ServiceKind};
 
 use crate::{
     clock,
+    names::Trouble,
     node::{Attachment, Node},
 };
 
@@ -136,7 +137,7 @@ impl Node {
         id: Option<ServerId>,
         member: bool,
     ) -> ServerStatus {
-        let ip = self.address_of(&server.address);
+        let ip = self.address_of(service, server);
         let (state, reason) = self.server_state(service, server, ip);
         let load = id.and_then(|id| self.dataplane.load(id).ok()).unwrap_or_default();
         let counted = id.and_then(|id| self.dataplane.server_counters(id).ok()).unwrap_or_default();
@@ -171,44 +172,17 @@ impl Node {
             return (ServerState::Unchecked, "the layer-7 engine is not running".to_owned());
         }
         let Some(ip) = ip else {
-            let why = match &server.address {
-                Host::Name(name) => self.name_failures.get(name.as_str()).cloned(),
-                Host::Ip(_) => None,
+            let why = match self.names.trouble(service, server) {
+                Some(Trouble::Unresolved(why)) => why,
+                _ => "not looked up yet".to_owned(),
             };
-            let why = why.unwrap_or_else(|| "not looked up yet".to_owned());
-            return (ServerState::Down, format!("its name has no address: {why}"));
+            return (ServerState::Down, format!("name not resolved: {why}"));
         };
         match self.hops.get(&ip) {
             Some(hop) if hop.mac.is_none() => {
                 (ServerState::Down, hop.why.clone().unwrap_or_else(|| "not reached yet".to_owned()))
             }
             _ => (ServerState::Unchecked, String::new()),
-        }
-    }
-
-    /// The two classic mistakes: handshakes that don't end.
-    fn hint(&self, service: &Service, id: ServerId) -> Option<String> {
-        let stuck = self.stuck.get(&id).filter(|stuck| stuck.connections > 0)?;
-        let n = stuck.connections;
-        let name = service.name.as_str();
-        match service.as_layer4()?.mode {
-            Mode4::Nat if stuck.answered < n => Some(format!(
-                "{n} connection(s) stay in SYN_RECV and its answers don't come back through here: is its default \
-                 gateway this appliance? `keel realserver {name}` says how to set it"
-            )),
-            Mode4::Nat => {
-                Some(format!("{n} client(s) got its answer and didn't go on: their way back, or a flood?"))
-            }
-            Mode4::Dr => Some(format!(
-                "{n} connection(s) stay in SYN_RECV: the ARP problem isn't solved, or it doesn't have {} on its \
-                 loopback; `keel realserver {name}` says how",
-                service.address
-            )),
-            Mode4::Tun(_) => Some(format!(
-                "{n} connection(s) stay in SYN_RECV: it doesn't unpack the tunnel, or doesn't have {}; \
-                 `keel realserver {name}` says how",
-                service.address
-            )),
         }
     }
 
@@ -270,41 +244,6 @@ impl Node {
             engine("health checks", false, "servers count as up as long as they can be reached"),
             engine("pair", false, "this node stands alone"),
         ]
-    }
-
-    fn warnings(&self, services: &[ServiceStatus]) -> Vec<Warning> {
-        let mut warnings: Vec<Warning> = self
-            .failures
-            .iter()
-            .map(|(subject, text)| Warning {
-                severity: Severity::Error,
-                subject: subject.clone(),
-                text: text.clone(),
-                remedy: None,
-            })
-            .collect();
-        for service in services {
-            for server in &service.servers {
-                if let Some(hint) = &server.hint {
-                    warnings.push(Warning {
-                        severity: Severity::Warning,
-                        subject: format!("{}/{}", service.name, server.name),
-                        text: hint.clone(),
-                        remedy: Some(format!("keel realserver {}", service.name)),
-                    });
-                }
-            }
-        }
-        warnings.extend(self.resized());
-        if let Ok(Some(_)) = self.store.edited_on_disk() {
-            warnings.push(Warning {
-                severity: Severity::Warning,
-                subject: "cluster.toml".to_owned(),
-                text: "it was edited on disk and the edit isn't in force".to_owned(),
-                remedy: Some("keel config diff, then keel apply /etc/evenkeel/cluster.toml".to_owned()),
-            });
-        }
-        warnings
     }
 
     fn shown_attachments(&self) -> Vec<Shown> {
@@ -389,27 +328,6 @@ impl Node {
         let (runs, time) = self.dataplane.program_runs()?;
         let each = (runs > 0).then(|| time.as_nanos() as f64 / runs as f64);
         Some(ProgramStats { enabled, runs, nanoseconds_per_packet: each })
-    }
-
-    /// A table whose size was changed keeps its old one until it is created anew.
-    fn resized(&self) -> Option<Warning> {
-        let (connections, half_open) = self.dataplane.capacities().ok()?;
-        let settings = &self.cluster.layer4;
-        if (connections, half_open) == (settings.connections, settings.half_open) {
-            return None;
-        }
-        Some(Warning {
-            severity: Severity::Warning,
-            subject: "layer4".to_owned(),
-            text: format!(
-                "the tables have room for {connections} connections and {half_open} half-open ones; the configured \
-                 sizes, {} and {}, take effect when they are created anew",
-                settings.connections, settings.half_open
-            ),
-            remedy: Some(
-                "stop keeld, run `keeld --detach` (ends all connections), start it again".to_owned(),
-            ),
-        })
     }
 
     /// All floating addresses.

@@ -1,0 +1,129 @@
+//! What an administrator should know and can do something about: what the configuration wanted and the network refused,
+//! handshakes that don't end, names without an address, edits that wait.
+use keel_api::{ServiceStatus, Warning};
+use keel_dataplane::ServerId;
+use keel_model::{Host, Mode4, Problem, Service, Severity};
+
+use crate::{names::Trouble, node::Node};
+
+impl Node {
+    /// All of them.
+    pub(crate) fn warnings(&self, services: &[ServiceStatus]) -> Vec<Warning> {
+        let mut warnings: Vec<Warning> = self
+            .failures
+            .iter()
+            .map(|(subject, text)| Warning {
+                severity: Severity::Error,
+                subject: subject.clone(),
+                text: text.clone(),
+                remedy: None,
+            })
+            .collect();
+        for service in services {
+            for server in &service.servers {
+                if let Some(hint) = &server.hint {
+                    warnings.push(Warning {
+                        severity: Severity::Warning,
+                        subject: format!("{}/{}", service.name, server.name),
+                        text: hint.clone(),
+                        remedy: Some(format!("keel realserver {}", service.name)),
+                    });
+                }
+            }
+        }
+        warnings.extend(self.names_in_trouble());
+        warnings.extend(self.resized());
+        if let Ok(Some(_)) = self.store.edited_on_disk() {
+            warnings.push(Warning {
+                severity: Severity::Warning,
+                subject: "cluster.toml".to_owned(),
+                text: "it was edited on disk and the edit isn't in force".to_owned(),
+                remedy: Some("keel config diff, then keel apply /etc/evenkeel/cluster.toml".to_owned()),
+            });
+        }
+        warnings
+    }
+
+    fn names_in_trouble(&self) -> Vec<Warning> {
+        let warning = |(i, j, trouble): (usize, usize, Trouble)| {
+            let (service, server) = (&self.cluster.services[i], &self.cluster.services[i].servers[j]);
+            let name = &server.address;
+            let text = match trouble {
+                Trouble::Unresolved(why) => {
+                    format!("name not resolved: {name}: {why}; the server gets no connections")
+                }
+                Trouble::Stale { address, since, why } => format!(
+                    "name not resolved: {name}: {why}; the address of {since:.0}, {address}, is used on"
+                ),
+            };
+            Warning {
+                severity: Severity::Warning,
+                subject: format!("{}/{}", service.name, server.name),
+                text,
+                remedy: Some(format!("`getent ahosts {name}` asks the same name servers (/etc/resolv.conf)")),
+            }
+        };
+        self.name_troubles().into_iter().map(warning).collect()
+    }
+
+    /// The same for the answer to a change: servers that get no connections yet.
+    pub(crate) fn unresolved_names(&self) -> Vec<Problem> {
+        let problem = |(i, j, trouble): (usize, usize, Trouble)| {
+            let Trouble::Unresolved(why) = trouble else { return None };
+            let Host::Name(name) = &self.cluster.services[i].servers[j].address else { return None };
+            let text = format!(
+                "name not resolved: {name}: {why}; the server gets no connections until it is, and is asked for again \
+                 and again"
+            );
+            Some(Problem::warning(format!("service[{i}].server[{j}].address"), text))
+        };
+        self.name_troubles().into_iter().filter_map(problem).collect()
+    }
+
+    /// A table whose size was changed keeps its old one until it is created anew.
+    fn resized(&self) -> Option<Warning> {
+        let (connections, half_open) = self.dataplane.capacities().ok()?;
+        let settings = &self.cluster.layer4;
+        if (connections, half_open) == (settings.connections, settings.half_open) {
+            return None;
+        }
+        Some(Warning {
+            severity: Severity::Warning,
+            subject: "layer4".to_owned(),
+            text: format!(
+                "the tables have room for {connections} connections and {half_open} half-open ones; the configured \
+                 sizes, {} and {}, take effect when they are created anew",
+                settings.connections, settings.half_open
+            ),
+            remedy: Some(
+                "stop keeld, run `keeld --detach` (ends all connections), start it again".to_owned(),
+            ),
+        })
+    }
+
+    /// The two classic mistakes: handshakes that don't end.
+    pub(crate) fn hint(&self, service: &Service, id: ServerId) -> Option<String> {
+        let stuck = self.stuck.get(&id).filter(|stuck| stuck.connections > 0)?;
+        let n = stuck.connections;
+        let name = service.name.as_str();
+        match service.as_layer4()?.mode {
+            Mode4::Nat if stuck.answered < n => Some(format!(
+                "{n} connection(s) stay in SYN_RECV and its answers don't come back through here: is its default \
+                 gateway this appliance? `keel realserver {name}` says how to set it"
+            )),
+            Mode4::Nat => {
+                Some(format!("{n} client(s) got its answer and didn't go on: their way back, or a flood?"))
+            }
+            Mode4::Dr => Some(format!(
+                "{n} connection(s) stay in SYN_RECV: the ARP problem isn't solved, or it doesn't have {} on its \
+                 loopback; `keel realserver {name}` says how",
+                service.address
+            )),
+            Mode4::Tun(_) => Some(format!(
+                "{n} connection(s) stay in SYN_RECV: it doesn't unpack the tunnel, or doesn't have {}; \
+                 `keel realserver {name}` says how",
+                service.address
+            )),
+        }
+    }
+}
