@@ -153,7 +153,9 @@ impl Node {
             info!(revision = done.revision, changes = done.changes.len(), "configuration in force");
         }
         self.cluster = cluster;
-        if !self.names.unknown(names::wanted(&self.cluster)).is_empty() {
+        let wanted = names::wanted(&self.cluster);
+        self.names.keep(&wanted, clock::now());
+        if !self.names.unknown(wanted).is_empty() {
             self.names.wake.notify_one();
         }
         self.apply_all().await;

@@ -153,6 +153,7 @@ async fn start(args: &Args) -> Result<Node> {
     let unknown = node.names.unknown(names::wanted(&node.cluster));
     let answered = lookup::look_up_all(unknown, lookup::AT_START).await;
     node.names.take(answered, clock::now());
+    node.names.keep(&names::wanted(&node.cluster), clock::now());
     node.apply_services().context("filling the packet path's maps")?;
     node.resolve_new_hops().await;
     node.attach_interfaces();
