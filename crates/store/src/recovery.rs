@@ -12,7 +12,7 @@
 //! (it happened: move `current`) or hasn't (it did not: drop the folder). The next commit doesn't begin before step 4
 //! of the last one succeeded, so at most one revision is in doubt.
 
-use std::{fmt, io};
+use std::{fmt, io, path::PathBuf};
 
 use jiff::Timestamp;
 
@@ -64,6 +64,8 @@ pub enum Repair {
         /// Why it is still in force.
         why: String,
     },
+    /// cluster.toml had been edited by hand when a roll-back was due; the edit is in this file now.
+    SetAside(PathBuf),
     /// A commit had not been confirmed in time; an older revision's text is in force again.
     RolledBack {
         /// The revision that was not confirmed.
@@ -99,6 +101,9 @@ impl fmt::Display for Repair {
             Self::Dropped { what, why } => write!(f, "{what} can't be read and was dropped: {why}"),
             Self::RollbackFailed { from, why } => {
                 write!(f, "revision {from} was not confirmed in time, but is still in force: {why}")
+            }
+            Self::SetAside(path) => {
+                write!(f, "the edit of cluster.toml that was found by a roll-back is now {}", path.display())
             }
             Self::RolledBack { from, to } => {
                 write!(

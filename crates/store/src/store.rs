@@ -43,6 +43,11 @@ impl Paths {
         self.config_dir.join("node.toml")
     }
 
+    /// Where an edit on disk goes that a roll-back of this revision found.
+    pub(crate) fn set_aside(&self, revision: u64) -> PathBuf {
+        self.config_dir.join(format!("{TEXT}.edited-{revision}"))
+    }
+
     pub(crate) fn revisions(&self) -> PathBuf {
         self.state_dir.join("revisions")
     }
@@ -92,6 +97,8 @@ pub struct Committed {
     pub pending: Option<Pending>,
     /// It is in force, but something about keeping it failed: a disk that is full or broken.
     pub warning: Option<String>,
+    /// Where an edit on disk that was in the way is now; only [`Store::expire`] moves one.
+    pub set_aside: Option<PathBuf>,
 }
 
 /// The store of one node. One process has it open at a time.
@@ -121,7 +128,10 @@ impl<F: Fs> Store<F> {
         let from = store.state.current.number;
         match store.expire(now) {
             Ok(None) => {}
-            Ok(Some(back)) => repairs.push(Repair::RolledBack { from, to: back.revision }),
+            Ok(Some(back)) => {
+                repairs.extend(back.set_aside.map(Repair::SetAside));
+                repairs.push(Repair::RolledBack { from, to: back.revision });
+            }
             // A full disk must not keep the load balancer from starting.
             Err(error) => repairs.push(Repair::RollbackFailed { from, why: chain(&error) }),
         }
@@ -261,16 +271,17 @@ impl<F: Fs> Store<F> {
 
     /// Rolls back if a commit waited until now in vain. Call it when [`Pending::deadline`] is reached.
     ///
-    /// An edit on disk meanwhile becomes a revision first, so that it is not lost.
+    /// An edit on disk meanwhile comes neither into force nor into the history, for nobody has checked it; it is put
+    /// aside, see [`Committed::set_aside`].
     ///
     /// # Errors
     /// [`StoreError::Write`] (try again later), [`StoreError::Damaged`] when the former text is gone.
     pub fn expire(&mut self, now: Timestamp) -> Result<Option<Committed>> {
         self.settle()?;
         let Some(waiting) = self.state.pending.clone().filter(|p| p.deadline <= now) else { return Ok(None) };
-        self.adopt("evenkeel", "daemon", now)?;
         let previous = self.state.current.number;
         let text = self.text_of(waiting.falls_back_to)?;
+        let set_aside = self.set_edit_aside(&text, waiting.revision)?;
         let why = format!("revision {} was not confirmed by {}", waiting.revision, waiting.deadline);
         let back = Commit {
             text: &text,
@@ -285,7 +296,23 @@ impl<F: Fs> Store<F> {
         if done.revision == previous {
             self.stop_waiting()?;
         }
-        Ok(Some(Committed { pending: None, ..done }))
+        Ok(Some(Committed { pending: None, set_aside, ..done }))
+    }
+
+    /// Copies what was edited on disk, text or not, out of the way of `text`.
+    fn set_edit_aside(&self, text: &str, revision: u64) -> Result<Option<PathBuf>> {
+        let path = self.paths.cluster();
+        let edited = match self.fs.read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(|source| StoreError::Read { path, source })?,
+        };
+        if edited == self.state.text.as_bytes() || edited == text.as_bytes() {
+            return Ok(None);
+        }
+        let aside = self.paths.set_aside(revision);
+        let mode = recovery::text_mode(&self.fs, &self.paths);
+        AtomicFile::on(&self.fs).write(&aside, &edited, mode)?;
+        Ok(Some(aside))
     }
 
     /// Makes what was edited on disk a revision; `None` if nothing was. Validate the text first.
@@ -393,6 +420,7 @@ impl<F: Fs> Store<F> {
                 changes: Vec::new(),
                 pending,
                 warning: None,
+                set_aside: None,
             });
         }
         let meta = Meta {
@@ -427,7 +455,8 @@ impl<F: Fs> Store<F> {
         };
         let stale = self.state.pointer_stale.then(|| "the disk would not take all of the history".to_owned());
         let (warning, pending) = (warning.or(stale), self.state.pending.clone());
-        Ok(Committed { revision: meta.number, previous, changes: meta.changes, pending, warning })
+        let (revision, changes) = (meta.number, meta.changes);
+        Ok(Committed { revision, previous, changes, pending, warning, set_aside: None })
     }
 
     /// After a failure, asks the disk how far we came, as after a crash.

@@ -193,14 +193,44 @@ fn an_edit_on_disk_is_seen_and_not_overwritten_but_adopted() {
 }
 
 #[test]
-fn an_edit_on_disk_while_a_commit_waits_is_kept_in_the_history() {
+fn an_edit_on_disk_that_a_roll_back_finds_is_put_aside_and_comes_into_no_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(&dir, 1);
+    store.commit(&commit(ONE, None)).unwrap();
+    store.commit(&Commit { confirm_by: Some(at(600)), ..commit(TWO, None) }).unwrap();
+    // Nobody has checked it: it isn't even text.
+    fs::write(dir.path().join("etc/cluster.toml"), b"ports = \"\xff").unwrap();
+    let aside = dir.path().join("etc/cluster.toml.edited-3");
+    let back = store.expire(at(600)).unwrap().unwrap();
+    assert_eq!((back.revision, back.previous, back.set_aside.as_deref()), (4, 3, Some(aside.as_path())));
+    assert_eq!((on_disk(&dir).as_str(), store.running_text()), (ONE, ONE));
+    assert_eq!(fs::read(&aside).unwrap(), b"ports = \"\xff");
+    let texts: Vec<_> = store.history(9).unwrap().iter().map(|m| store.text_of(m.number).unwrap()).collect();
+    assert_eq!(texts, [ONE, TWO, ONE, ""]);
+}
+
+#[test]
+fn an_edit_on_disk_is_put_aside_too_if_nobody_was_there_at_the_deadline() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = open(&dir, 1);
     store.commit(&Commit { confirm_by: Some(at(600)), ..commit(ONE, None) }).unwrap();
+    drop(store);
     fs::write(dir.path().join("etc/cluster.toml"), TWO).unwrap();
-    store.expire(at(600)).unwrap().unwrap();
-    assert_eq!(on_disk(&dir), "");
-    assert_eq!((store.text_of(3).unwrap().as_str(), store.current().number), (TWO, 4));
+    let (store, repairs) = open(&dir, 6000);
+    let aside = dir.path().join("etc/cluster.toml.edited-2");
+    assert_eq!(repairs, [Repair::SetAside(aside.clone()), Repair::RolledBack { from: 2, to: 3 }]);
+    assert_eq!((fs::read_to_string(aside).unwrap().as_str(), store.running_text()), (TWO, ""));
+}
+
+#[test]
+fn an_edit_that_goes_back_by_hand_is_not_put_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(&dir, 1);
+    store.commit(&commit(ONE, None)).unwrap();
+    store.commit(&Commit { confirm_by: Some(at(600)), ..commit(TWO, None) }).unwrap();
+    fs::write(dir.path().join("etc/cluster.toml"), ONE).unwrap();
+    assert_eq!(store.expire(at(600)).unwrap().unwrap().set_aside, None);
+    assert_eq!(on_disk(&dir), ONE);
 }
 
 #[test]
