@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use keel_api::{ApiError, Caller, Committed, Intent, PendingConfirm};
 use keel_model::{Cluster, Problem, load_cluster};
-use keel_store::{Commit, Entry, Outcome, StoreError};
+use keel_store::{Commit, StoreError};
 use tracing::{info, warn};
 
 use crate::{
@@ -13,6 +13,9 @@ use crate::{
     names,
     node::{Node, check},
 };
+
+/// What failures about keeping the configuration are listed under.
+const CONFIGURATION: &str = "configuration";
 
 impl Node {
     /// Checks a text against this node.
@@ -31,34 +34,6 @@ impl Node {
         let outcome = self.try_commit(text, caller, intent).await;
         self.note("commit", caller, intent, &outcome);
         outcome
-    }
-
-    fn note(
-        &mut self,
-        action: &str,
-        caller: &Caller,
-        intent: &Intent,
-        outcome: &Result<Committed, ApiError>,
-    ) {
-        let (subject, outcome, note) = match outcome {
-            Ok(done) => (format!("revision {}", done.revision), Outcome::Done, done.changes.join("; ")),
-            Err(error) => (String::new(), Outcome::Refused, error.to_string()),
-        };
-        let note = if intent.why.is_empty() { note } else { format!("{}: {note}", intent.why) };
-        let entry = Entry {
-            when: clock::now(),
-            who: caller.user.clone(),
-            via: caller.via.to_string(),
-            from: None,
-            action: action.to_owned(),
-            subject,
-            outcome,
-            note,
-        };
-        match self.journal.append(&entry) {
-            Ok(()) => self.succeed("journal"),
-            Err(error) => self.fail("journal", &error),
-        }
     }
 
     async fn try_commit(
@@ -91,8 +66,32 @@ impl Node {
         Ok(self.committed(done, problems))
     }
 
-    /// Goes back to an earlier revision.
+    /// Goes back to an earlier revision, and writes into the journal who did it.
     pub(crate) async fn roll_back(
+        &mut self,
+        number: u64,
+        caller: &Caller,
+        intent: &Intent,
+    ) -> Result<Committed, ApiError> {
+        let outcome = self.try_roll_back(number, caller, intent).await;
+        self.note("rollback", caller, intent, &outcome);
+        outcome
+    }
+
+    /// Keeps the commit that waits, and writes into the journal who did it.
+    pub(crate) fn confirm(&mut self, caller: &Caller) -> Result<Committed, ApiError> {
+        let outcome = self.store.confirm().map_err(refused).map(|meta| Committed {
+            revision: meta.number,
+            previous: meta.number,
+            changes: Vec::new(),
+            warnings: Vec::new(),
+            pending_confirm: None,
+        });
+        self.note("confirm", caller, &Intent::default(), &outcome);
+        outcome
+    }
+
+    async fn try_roll_back(
         &mut self,
         number: u64,
         caller: &Caller,
@@ -124,9 +123,11 @@ impl Node {
     /// Rolls back a commit that wasn't confirmed in time.
     pub(crate) async fn follow_the_store(&mut self) {
         match self.store.expire(clock::now()) {
-            Ok(None) => {}
+            Ok(None) => self.succeed(CONFIGURATION),
             Ok(Some(done)) => {
+                self.succeed(CONFIGURATION);
                 warn!(revision = done.revision, "not confirmed in time: the former configuration is back");
+                self.note_roll_back(&done);
                 let text = self.store.running_text().to_owned();
                 let (checked, problems) = self.check(&text).await;
                 for problem in problems.iter().filter(|problem| problem.is_error()) {
@@ -136,7 +137,13 @@ impl Node {
                     self.in_force(cluster, &done).await;
                 }
             }
-            Err(error) => self.fail("configuration", &error),
+            Err(error) => {
+                // It is tried again every second; the journal needs it once.
+                if !self.failures.contains_key(CONFIGURATION) {
+                    self.note_failed_roll_back(&error);
+                }
+                self.fail(CONFIGURATION, &error);
+            }
         }
     }
 

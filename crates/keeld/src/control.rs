@@ -158,16 +158,8 @@ impl Control for App {
         Ok(done)
     }
 
-    async fn confirm(&self, _: &Caller) -> Result<Committed> {
-        let mut node = self.node.lock().await;
-        let revision = node.store.confirm().map_err(refused)?.number;
-        Ok(Committed {
-            revision,
-            previous: revision,
-            changes: Vec::new(),
-            warnings: Vec::new(),
-            pending_confirm: None,
-        })
+    async fn confirm(&self, caller: &Caller) -> Result<Committed> {
+        self.node.lock().await.confirm(caller)
     }
 
     async fn rollback(&self, caller: &Caller, revision: u64, intent: &Intent) -> Result<Committed> {

@@ -112,14 +112,11 @@ fn check_kernel(args: &Args) -> Result<()> {
 async fn start(args: &Args) -> Result<Node> {
     let (mut store, repairs) = Store::open_at(&args.config_dir, &args.state_dir, clock::now())
         .context("opening the configuration's revisions")?;
-    for repair in repairs {
-        warn!("{repair}");
-    }
     let journal = Journal::open(RealFs, &args.state_dir).context("opening the journal")?;
     let config = read_node(&store)?;
     let netlink = Netlink::connect().context("reaching the kernel's network tables")?;
     let floating = Floating::open(args.run_dir.join("addresses.json"));
-    let cluster = read_cluster(&mut store, &config, &netlink, &floating).await?;
+    let (cluster, adopted) = read_cluster(&mut store, &config, &netlink, &floating).await?;
     let options = Options { bpf_dir: args.bpf_dir.clone(), sizes: sizes(&cluster) };
     let (dataplane, adoption) = Dataplane::open(&options).context("starting the packet path")?;
     match adoption {
@@ -147,6 +144,10 @@ async fn start(args: &Args) -> Result<Node> {
         failures: BTreeMap::new(),
         started: Instant::now(),
     };
+    node.note_repairs(&repairs);
+    if let Some(done) = adopted {
+        node.note_adopted(&done);
+    }
     node.set_up_interfaces().await;
     node.apply_routes().await;
     // Names first: a server whose name isn't known yet would lose its connections.
@@ -186,7 +187,7 @@ async fn read_cluster(
     config: &NodeConfig,
     netlink: &Netlink,
     floating: &Floating,
-) -> Result<Cluster> {
+) -> Result<(Cluster, Option<keel_store::Committed>)> {
     // What runs was checked when it was committed: its addresses are ours even if the note about them is lost.
     let mut ours = floating.addresses();
     ours.extend(floating_of(store.running_text()));
@@ -197,12 +198,12 @@ async fn read_cluster(
         report("cluster.toml", &problems);
         match cluster {
             Some(cluster) => {
-                store.adopt("root", "disk", clock::now())?;
+                let adopted = store.adopt("root", "disk", clock::now())?;
                 info!(
                     revision = store.current().number,
                     "cluster.toml was edited on disk; the edit is in force"
                 );
-                return Ok(cluster);
+                return Ok((cluster, adopted));
             }
             None => error!(
                 "{}; the last good revision, {}, stays in force",
@@ -214,7 +215,7 @@ async fn read_cluster(
     let (cluster, problems) = check(store.running_text(), config, &own);
     report("cluster.toml", &problems);
     if let Some(cluster) = cluster {
-        return Ok(cluster);
+        return Ok((cluster, None));
     }
     // Something around it has changed (an interface got a virtual address, say). Better most services than none.
     match load_cluster(store.running_text()) {
@@ -223,7 +224,7 @@ async fn read_cluster(
                 "revision {} doesn't fit this node any more (see above); it runs as far as it can",
                 store.current().number
             );
-            Ok(cluster)
+            Ok((cluster, None))
         }
         (None, problems) => bail!("{}", refusal("cluster.toml", &problems)),
     }

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod args;
+mod audit;
 mod clock;
 mod commit;
 mod control;
