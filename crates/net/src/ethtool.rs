@@ -2,6 +2,7 @@
 
 use std::{io, os::fd::AsRawFd};
 
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 
 use crate::{NetError, Result};
@@ -13,7 +14,8 @@ const SET_FLAGS: u32 = 0x26;
 const FLAG_RX_VLAN: u32 = 1 << 8;
 
 /// An offload that can be read and switched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Offload {
     /// The card fills in checksums of packets that we send.
     TxChecksum,

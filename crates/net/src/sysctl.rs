@@ -16,6 +16,22 @@ pub enum Family {
     V6,
 }
 
+impl Family {
+    /// The setting that lets this namespace forward packets of the family between its interfaces.
+    pub fn forwarding(self) -> &'static str {
+        match self {
+            Self::V4 => "net/ipv4/ip_forward",
+            Self::V6 => "net/ipv6/conf/all/forwarding",
+        }
+    }
+}
+
+/// The settings that let ICMP redirects out of an interface: the kernel sends them if either `all` or the interface says
+/// so.
+pub fn redirects(interface: &str) -> [String; 2] {
+    ["all", interface].map(|name| format!("net/ipv4/conf/{name}/send_redirects"))
+}
+
 /// Lets this namespace forward packets of the family between its interfaces.
 ///
 /// With IPv6 forwarding the kernel ignores router advertisements (unless `accept_ra` is 2): routes must be configured.
@@ -23,10 +39,7 @@ pub enum Family {
 /// # Errors
 /// [`NetError::WriteSysctl`], [`NetError::ReadSysctl`].
 pub fn enable_forwarding(family: Family) -> Result<()> {
-    match family {
-        Family::V4 => set("net/ipv4/ip_forward", "1"),
-        Family::V6 => set("net/ipv6/conf/all/forwarding", "1"),
-    }
+    set(family.forwarding(), "1")
 }
 
 /// Stops ICMP redirects out of an interface: with NAT on one arm, they would teach servers and clients to bypass us.
@@ -36,8 +49,7 @@ pub fn enable_forwarding(family: Family) -> Result<()> {
 /// # Errors
 /// [`NetError::WriteSysctl`], [`NetError::ReadSysctl`].
 pub fn stop_redirects(interface: &str) -> Result<()> {
-    set("net/ipv4/conf/all/send_redirects", "0")?;
-    set_for("ipv4", interface, "send_redirects", "0")
+    redirects(interface).iter().try_for_each(|name| set(name, "0"))
 }
 
 /// Keeps the other addresses of a subnet when the first one is removed; otherwise they all go with it (IPv4).
