@@ -11,11 +11,12 @@ use crate::path::median;
 use crate::walk::{Route, Target, Walker};
 
 /// The tables, and what they are.
-const TABLES: [(&str, &str, &str); 4] = [
+const TABLES: [(&str, &str, &str); 5] = [
     ("look_direct", "DIRECT", "array indexed by the flow's hash, lines of 64 bytes"),
     ("look_hash", "HASH", "hash table, elements of 152 bytes"),
     ("look_lru", "LRU", "the same, evicting the least recently used"),
     ("look_lean", "LEAN", "hash table, elements of 128 bytes"),
+    ("look_loose", "LOOSE", "the same, each element allocated by itself"),
 ];
 
 /// One figure.

@@ -83,6 +83,8 @@ type Key = [u32; 10];
 type Value = [u64; 8];
 /// With this an element is 128 bytes long: two cache lines.
 type LeanValue = [u64; 5];
+/// With this and what the kernel's allocator adds it is 128 bytes.
+type LooseValue = [u64; 4];
 
 #[btf_map]
 static HASH: HashMap<Key, Value, 1> = HashMap::new();
@@ -90,6 +92,10 @@ static HASH: HashMap<Key, Value, 1> = HashMap::new();
 static LRU: LruHashMap<Key, Value, 1> = LruHashMap::new();
 #[btf_map]
 static LEAN: HashMap<Key, LeanValue, 1> = HashMap::new();
+#[btf_map]
+static LOOSE: HashMap<Key, LooseValue, 1, NO_PREALLOC> = HashMap::new();
+/// `BPF_F_NO_PREALLOC`.
+const NO_PREALLOC: usize = 1;
 
 macro_rules! look {
     ($name:ident, $map:ident, $value:ty) => {
@@ -165,6 +171,7 @@ fn key(w: [u32; 3]) -> Key {
 look!(look_hash, HASH, Value);
 look!(look_lru, LRU, Value);
 look!(look_lean, LEAN, LeanValue);
+look!(look_loose, LOOSE, LooseValue);
 
 /// The next frame, and the program for it.
 #[xdp]

@@ -3,7 +3,7 @@ use aya_ebpf::{btf_maps::Array, programs::XdpContext};
 use keel_abi::{
     Best, CHUNK_BYTES, Candidates, Choice, Chunk, Config, Connection, DropReason, FlowKey, FragmentPart,
     Frame, IPPROTO_TCP, Load, MEMBERS_PER_CHUNK, MODE_NAT, Member, NatServerKey, NatServerValue, Packet,
-    PersistKey, PersistValue, PortKey, RING_SLOTS_PER_CHUNK, Server, TableHeader, TcpState, choose,
+    PersistKey, PersistValue, PortKey, RING_SLOTS_PER_CHUNK, TableHeader, TcpState, choose,
     connection_flags as flags, persistent_client, ring_choice, ring_hash, service_flags, state, tcp_flags,
 };
 
@@ -166,6 +166,25 @@ impl Candidates for Pool<'_> {
     }
 
     #[inline(always)]
+    fn catch_up(&self, index: u32, count: u64) {
+        let picks = (&raw const self.header.picks).cast::<u64>().cast_mut();
+        // SAFETY: as in `picked`. Two CPUs at once write much the same; what one adds meanwhile may be lost.
+        unsafe { picks.add(index as usize % MEMBERS_PER_CHUNK).write_volatile(count) };
+    }
+
+    #[inline(always)]
+    fn level(&self) -> u64 {
+        self.header.counter
+    }
+
+    #[inline(always)]
+    fn reached(&self, level: u64) {
+        let counter = (&raw const self.header.counter).cast_mut();
+        // SAFETY: an aligned word of an array element; last writer wins.
+        unsafe { counter.write_volatile(level) };
+    }
+
+    #[inline(always)]
     fn park(&self, best: Best) -> Best {
         // SAFETY: this CPU's own slot of the scratch map, to which nobody holds a reference.
         unsafe {
@@ -278,14 +297,16 @@ fn begin(ctx: &XdpContext, scratch: &mut Scratch, service: u32, now: u64) -> Rou
         NO_SERVER => return drop(DropReason::NoServer) as Route,
         _ => return drop(DropReason::Overloaded) as Route,
     }
-    let id = decision.server;
-    let (Some(server), Some(header)) = (SERVERS.get(id), header(service)) else {
-        return drop(DropReason::Internal) as Route;
-    };
+    let mut id = decision.server;
+    let Some(header) = header(service) else { return drop(DropReason::Internal) as Route };
     let kind = beginning(&scratch.packet);
     let one_packet = header.flags & service_flags::ONE_PACKET != 0;
     let persistent = header.flags & service_flags::PERSISTENT != 0;
     let flood = decision.flood != 0;
+    if persistent && kind != Beginning::Stray && !one_packet && decision.sticky == 0 && !flood {
+        id = stick(header, &scratch.packet.key, id, now);
+    }
+    let Some(server) = SERVERS.get(id) else { return drop(DropReason::Internal) as Route };
     if kind != Beginning::Stray && !one_packet && (!flood || server.mode == MODE_NAT) {
         let mut marks = 0;
         if kind == Beginning::Midstream {
@@ -297,9 +318,6 @@ fn begin(ctx: &XdpContext, scratch: &mut Scratch, service: u32, now: u64) -> Rou
         if !remember(ctx, scratch, id, marks, now) {
             return drop(DropReason::NatConflict) as Route;
         }
-        if persistent && decision.sticky == 0 && !flood {
-            stick(header, &scratch.packet.key, id, server, now);
-        }
     }
     if kind == Beginning::New
         && let Some(stats) = stats(id)
@@ -310,15 +328,29 @@ fn begin(ctx: &XdpContext, scratch: &mut Scratch, service: u32, now: u64) -> Rou
 }
 
 /// No server.
-const NOBODY: u32 = u32::MAX;
+pub const NOBODY: u32 = u32::MAX;
 
-/// Remembers a persistent client's server until its connection is established.
+/// Fails where there is an entry already (linux/bpf.h).
+const BPF_NOEXIST: u64 = 1;
+
+/// Remembers a persistent client's server until its connection is established, and returns it. Where another CPU has just
+/// done so for another connection of the same client, that server is the client's.
 #[inline(never)]
-fn stick(header: &TableHeader, flow: &FlowKey, id: u32, server: &Server, now: u64) {
+fn stick(header: &TableHeader, flow: &FlowKey, id: u32, now: u64) -> u32 {
+    let Some(server) = SERVERS.get(id) else { return id };
     let key = PersistKey { client: persistent_client(header, flow), service: server.service };
     let value =
         PersistValue { server: id, generation: server.generation, expires_ns: now + header.persist_ns };
+    if PERSISTENCE_NEW.insert(key, value, BPF_NOEXIST).is_ok() {
+        return id;
+    }
+    // SAFETY: read at once, not kept.
+    let other = sticks_to(unsafe { PERSISTENCE_NEW.get(key) }, now);
+    if other != NOBODY {
+        return other;
+    }
     let _ = PERSISTENCE_NEW.insert(key, value, 0);
+    id
 }
 
 /// The server a client sticks to, one that is online or draining, or [`NOBODY`].
@@ -335,7 +367,7 @@ fn sticking(header: &TableHeader, flow: &FlowKey, service: u32, now: u64) -> u32
 }
 
 #[inline(always)]
-fn sticks_to(entry: Option<&PersistValue>, now: u64) -> u32 {
+pub fn sticks_to(entry: Option<&PersistValue>, now: u64) -> u32 {
     let Some(entry) = entry else { return NOBODY };
     let Some(server) = SERVERS.get(entry.server) else { return NOBODY };
     let usable =

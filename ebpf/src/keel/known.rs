@@ -338,21 +338,21 @@ fn promote_reply(packet: &Packet, server: &Server, state: u8) -> bool {
     true
 }
 
+/// The client of a connection that has proved itself sticks to its server, unless another of its connections was
+/// faster.
 #[inline(always)]
 fn persist(packet: &Packet, id: u32, server: &Server, now: u64) {
     let Some(header) = fresh::header(server.service) else { return };
     let prefix = if packet.v6 != 0 { header.prefix6 } else { header.prefix4 };
     let key = PersistKey { client: packet.key.src.masked(prefix), service: server.service };
-    if let Some(new) = PERSISTENCE_NEW.get_ptr_mut(key) {
-        // SAFETY: a live element, see `reply_entry`.
-        let mut entry = unsafe { *new };
-        entry.expires_ns = now + header.persist_ns;
-        let _ = PERSISTENCE.insert(key, entry, 0);
-        let _ = PERSISTENCE_NEW.remove(key);
-    } else if let Some(entry) = PERSISTENCE.get_ptr_mut(key) {
-        // SAFETY: a live element, see `reply_entry`.
-        prolong(unsafe { &mut *entry }, id, header, now);
+    // SAFETY: read at once, not kept.
+    let holder = fresh::sticks_to(unsafe { PERSISTENCE.get(key) }, now);
+    if holder == fresh::NOBODY || holder == id {
+        let value =
+            PersistValue { server: id, generation: server.generation, expires_ns: now + header.persist_ns };
+        let _ = PERSISTENCE.insert(key, value, 0);
     }
+    let _ = PERSISTENCE_NEW.remove(key);
 }
 
 /// Activity of a client on the server it sticks to.
