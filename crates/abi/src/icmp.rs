@@ -13,8 +13,8 @@ pub struct InnerFlow {
     pub l4: u16,
 }
 
-/// The flow quoted in the ICMP error at `packet.l4`; `None` if the quote is too short, a later fragment, or
-/// neither TCP nor UDP. Extension headers in a quoted IPv6 packet are not looked through.
+/// The flow quoted in the ICMP error at `packet.l4`; `None` if the quote is too short, a later fragment, of
+/// IPv4 addresses in IPv6, or neither TCP nor UDP. Extension headers in a quoted IPv6 packet are not looked through.
 #[inline(always)]
 pub fn inner_flow<F: Frame>(frame: &F, packet: &Packet, inner: &mut InnerFlow) -> Option<()> {
     let l3 = packet.l4 as usize + 8;
@@ -28,6 +28,10 @@ pub fn inner_flow<F: Frame>(frame: &F, packet: &Packet, inner: &mut InnerFlow) -
         inner.key.src = Addr([words[2], words[3], words[4], words[5]]);
         inner.key.dst = Addr([words[6], words[7], words[8], words[9]]);
         inner.key.proto = (u32::from_be(words[1]) >> 8) as u8;
+        // As in the parser: it would be the key of another family's connection.
+        if inner.key.src.is_v4() || inner.key.dst.is_v4() {
+            return None;
+        }
         l3 + 40
     } else {
         let words: [u32; 5] = frame.read(l3)?;
@@ -42,6 +46,10 @@ pub fn inner_flow<F: Frame>(frame: &F, packet: &Packet, inner: &mut InnerFlow) -
         l3 + header
     };
     if inner.key.proto != IPPROTO_TCP && inner.key.proto != IPPROTO_UDP {
+        return None;
+    }
+    // What stands behind the error's end is padding, and no checksum covers it.
+    if l4 + 4 > packet.l3 as usize + packet.ip_len as usize {
         return None;
     }
     inner.l4 = l4 as u16;
@@ -249,4 +257,45 @@ pub fn write_tcp_reset<F: FrameMut>(frame: &mut F, packet: &Packet, to: ResetTo)
     }
     frame.write(l4, words)?;
     frame.write(l4 + 16, !fold(sum))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Parsed, SliceFrame, parse};
+
+    fn quoted(mut frame: Vec<u8>) -> Option<InnerFlow> {
+        let (mut packet, mut inner) = (Packet::default(), InnerFlow::default());
+        assert_eq!(parse(&SliceFrame(&mut frame), &mut packet), Parsed::IcmpError);
+        inner_flow(&SliceFrame(&mut frame), &packet, &mut inner)?;
+        Some(inner)
+    }
+
+    #[test]
+    fn ports_in_the_padding_behind_an_error_are_not_its_quotes() {
+        // Found by fuzzing: the quote ends behind its IP header, and the frame goes on.
+        let mut frame = vec![2; 12];
+        frame.extend([0x08, 0x00, 0x45, 0, 0, 56, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 192, 0, 2, 7]);
+        frame.extend([3, 4, 0, 0, 0, 0, 5, 0]);
+        frame.extend([0x45, 0, 0, 60, 0, 1, 0, 0, 64, 6, 0, 0, 192, 0, 2, 7, 10, 0, 0, 101]);
+        frame.extend([0, 80, 0x30, 0x39, 0, 0, 0, 1]);
+        let inner = quoted(frame.clone()).unwrap();
+        assert_eq!((u16::from_be(inner.key.sport_be), u16::from_be(inner.key.dport_be)), (80, 12345));
+        frame[17] = 48;
+        assert_eq!(quoted(frame), None);
+    }
+
+    #[test]
+    fn ipv4_addresses_quoted_in_an_icmpv6_error_name_no_connection() {
+        // Found by fuzzing: they would be the key of an IPv4 connection.
+        let mut frame = vec![2; 12];
+        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 56, 58, 64]);
+        frame.extend([0x20; 32]);
+        frame.extend([1, 4, 0, 0, 0, 0, 0, 0, 0x60, 0, 0, 0, 0, 20, 6, 64]);
+        frame.extend([0x20; 32]);
+        frame.extend([0, 80, 0x30, 0x39, 0, 0, 0, 1]);
+        assert!(quoted(frame.clone()).is_some());
+        frame[70..82].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
+        assert_eq!(quoted(frame), None);
+    }
 }

@@ -210,7 +210,8 @@ const fn halves(word: u32) -> [u16; 2] {
 #[inline(always)]
 fn transport<F: Frame>(frame: &F, packet: &mut Packet, end: usize) -> Parsed {
     let l4 = packet.l4 as usize;
-    if !frame.holds(end) {
+    // Behind the packet's end there is padding: a header there is none of the packet's.
+    if !frame.holds(end) || l4 > end {
         return Parsed::Malformed;
     }
     let later = packet.fragment == FragmentPart::Later as u8;
@@ -234,6 +235,8 @@ fn transport<F: Frame>(frame: &F, packet: &mut Packet, end: usize) -> Parsed {
             [packet.key.sport_be, packet.key.dport_be] = halves(ports);
             Parsed::Transport
         }
+        // All ICMP begins with eight bytes; the kernel knows what to do with less.
+        IPPROTO_ICMP | IPPROTO_ICMPV6 if l4 + 8 > end => Parsed::Other,
         IPPROTO_ICMP if !later && packet.v6 == 0 => match frame.read::<u8>(l4) {
             // Destination unreachable, time exceeded, parameter problem (RFC 792).
             Some(3 | 11 | 12) => Parsed::IcmpError,
@@ -336,6 +339,21 @@ mod tests {
         long.drain(..720);
         long[..2].copy_from_slice(&[17, 10]);
         assert_eq!(parsed(v6(0, &long)).0, Parsed::Transport);
+    }
+
+    #[test]
+    fn headers_in_the_padding_are_not_the_packets() {
+        // Found by fuzzing: a fragment header, and an ICMP header, that begin where the packet ends.
+        for (next, behind) in [(44, [17, 0, 0, 8, 0, 0, 0, 1]), (60, [17, 0, 0, 0, 0, 0, 0, 0])] {
+            let mut frame = v6(next, &behind);
+            assert_ne!(parsed(frame.clone()).0, Parsed::Other);
+            frame[18..20].fill(0);
+            assert_eq!(parsed(frame).0, Parsed::Malformed);
+        }
+        let mut frame = v6(58, &[1, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(parsed(frame.clone()).0, Parsed::IcmpError);
+        frame[19] = 7;
+        assert_eq!(parsed(frame).0, Parsed::Other);
     }
 
     #[test]
