@@ -7,6 +7,7 @@ mod build;
 mod command;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod setup;
 mod tally;
 mod test;
@@ -24,7 +25,9 @@ usage: cargo run -p xtask -- COMMAND        (or `make COMMAND`)
   ebpf    build the packet programs into target/bpf
   build   build every release binary into target/release
   lint    check formatting, run clippy
-  test    lint, build, and run every test
+  test    lint, build, run every test, fuzz a little
+  fuzz    look for inputs that break the packet logic or the configuration's readers
+          [--seconds N] [TARGET…]
   demo    show the load balancer at work in a lab, until Ctrl-C
   bench   run the benchmarks, write docs/benchmarks.md and .json
   clean   remove what was built
@@ -32,7 +35,7 @@ usage: cargo run -p xtask -- COMMAND        (or `make COMMAND`)
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match start(arguments.first().map_or("", String::as_str)) {
+    match start(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
@@ -41,13 +44,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(command: &str) -> Result<()> {
+fn start(arguments: &[String]) -> Result<()> {
+    let (command, rest) =
+        arguments.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
     match command {
         "setup" => setup::ensure(),
         "ebpf" => ebpf::build(),
         "build" => build::ready().and_then(|()| build::binaries()),
         "lint" => build::ready().and_then(|()| test::lint()),
         "test" => test::test(),
+        "fuzz" => fuzz::Wanted::read(rest).and_then(|wanted| fuzz::fuzz(&wanted)),
         "demo" => demo::play(),
         "bench" => bench::measure(),
         "clean" => run(&mut cargo(&["clean"])),

@@ -8,7 +8,8 @@ use crate::command::{cargo, find, output, run};
 use crate::ebpf;
 
 /// Programs, and Debian's packages that have them.
-const TOOLS: [(&str, &str); 14] = [
+const TOOLS: [(&str, &str); 15] = [
+    ("c++", "g++"),
     ("cc", "gcc"),
     ("curl", "curl"),
     ("ethtool", "ethtool"),

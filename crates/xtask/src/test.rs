@@ -1,4 +1,5 @@
-//! `xtask test` and `xtask lint`: formatting, clippy, then every test of the workspace against fresh release binaries.
+//! `xtask test` and `xtask lint`: formatting, clippy, then every test of the workspace against fresh release binaries, and
+//! a little fuzzing.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
@@ -7,20 +8,24 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::build::{self, release_folder};
 use crate::command::{cargo, run};
+use crate::fuzz;
 use crate::tally::Tally;
 
 /// Formatting and clippy.
 pub(crate) fn lint() -> Result<()> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
-    run(&mut cargo(&["fmt", "--check", "--manifest-path", "ebpf/Cargo.toml"]))?;
-    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    for manifest in ["ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
+        run(&mut cargo(&["fmt", "--check", "--manifest-path", manifest]))?;
+    }
+    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    fuzz::lint()
 }
 
 /// Everything. The last line is the sum over all test programs; what fails without a result counts as one.
 pub(crate) fn test() -> Result<()> {
     let mut tally = Tally::default();
-    let steps: [fn(&mut Tally) -> Result<()>; 3] =
-        [|_| build::ready(), |_| lint(), |tally| build::binaries().and_then(|()| workspace(tally))];
+    let steps: [fn(&mut Tally) -> Result<()>; 4] =
+        [|_| build::ready(), |_| lint(), |tally| build::binaries().and_then(|()| workspace(tally)), fuzzing];
     let mut failures = Vec::new();
     for step in steps {
         let failed_before = tally.failed;
@@ -35,6 +40,14 @@ pub(crate) fn test() -> Result<()> {
         Some(first) => Err(first),
         None => Ok(()),
     }
+}
+
+/// Every target that breaks no law counts as a test.
+fn fuzzing(tally: &mut Tally) -> Result<()> {
+    let wanted = fuzz::Wanted::read(&[])?;
+    fuzz::fuzz(&wanted)?;
+    tally.passed += u32::try_from(wanted.targets.len())?;
+    Ok(())
 }
 
 fn workspace(tally: &mut Tally) -> Result<()> {
