@@ -38,7 +38,8 @@ pub(crate) struct Floating {
     /// Added by an earlier process and not looked at yet.
     recorded: BTreeSet<IpNet>,
     held: BTreeMap<IpAddr, Held>,
-    autonat: AutoNat,
+    /// The rules in force; not known at the start.
+    autonat: Option<AutoNat>,
 }
 
 impl Floating {
@@ -46,7 +47,7 @@ impl Floating {
     pub(crate) fn open(record: PathBuf) -> Self {
         let recorded =
             fs::read(&record).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        Self { record, recorded, held: BTreeMap::new(), autonat: AutoNat::default() }
+        Self { record, recorded, held: BTreeMap::new(), autonat: None }
     }
 
     /// Every address that isn't the node's own.
@@ -221,26 +222,31 @@ impl Node {
             for (family, _) in
                 [(sysctl::Family::V4, v4), (sysctl::Family::V6, v6)].into_iter().filter(|(_, on)| *on)
             {
-                match sysctl::enable_forwarding(family) {
+                match self.former.set(family.forwarding(), "1") {
                     Ok(()) => self.succeed("forwarding"),
                     Err(error) => self.fail("forwarding", &error),
                 }
             }
-            for name in self.attachments.keys() {
-                // One-arm NAT would otherwise tell clients and servers to talk past us.
-                let _ = sysctl::stop_redirects(name);
+            // One-arm NAT would otherwise tell clients and servers to talk past us.
+            for name in self.attachments.keys().flat_map(|name| sysctl::redirects(name)) {
+                if let Err(error) = self.former.set(&name, "0") {
+                    tracing::debug!(name, "{}", chain(&error));
+                }
             }
         }
-        let autonat = AutoNat {
-            interfaces: self.cluster.layer4.autonat.clone(),
-            virtual_ips: self.cluster.services.iter().map(|s| s.address).collect(),
+        // Without an interface the addresses make no difference.
+        let interfaces = self.cluster.layer4.autonat.clone();
+        let virtual_ips = match interfaces.is_empty() {
+            true => Vec::new(),
+            false => self.cluster.services.iter().map(|s| s.address).collect(),
         };
-        if autonat == self.floating.autonat {
+        let autonat = AutoNat { interfaces, virtual_ips };
+        if self.floating.autonat.as_ref() == Some(&autonat) {
             return;
         }
         match autonat.apply().await {
             Ok(()) => {
-                self.floating.autonat = autonat;
+                self.floating.autonat = Some(autonat);
                 self.succeed("autonat");
             }
             Err(error) => self.fail("autonat", &error),

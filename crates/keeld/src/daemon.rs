@@ -30,6 +30,7 @@ use crate::{
     clock,
     control::App,
     follow::{Noted, follow},
+    former::{self, Former},
     lookup,
     names::{self, Names},
     node::{Node, check},
@@ -133,6 +134,7 @@ async fn start(args: &Args) -> Result<Node> {
         attachments: BTreeMap::new(),
         names: Names::open(args.state_dir.join("names.json")),
         floating,
+        former: Former::open(args.run_dir.join(former::FILE)),
         hops: HashMap::new(),
         unreachable: BTreeSet::new(),
         reachability_changed: false,
@@ -157,6 +159,7 @@ async fn start(args: &Args) -> Result<Node> {
     node.names.keep(&names::wanted(&node.cluster), clock::now());
     node.apply_services().context("filling the packet path's maps")?;
     node.resolve_new_hops().await;
+    node.former.save();
     node.attach_interfaces();
     // Before the addresses: a client that finds one must find the packet path behind it, not the kernel's refusal.
     node.dataplane.set_active(true).context("switching the packet path on")?;
@@ -261,6 +264,7 @@ async fn tick(node: Shared, noted: Noted) {
             node.resolve_pending().await;
         }
         node.follow_reachability();
+        node.former.save();
     }
 }
 

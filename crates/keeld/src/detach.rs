@@ -7,7 +7,10 @@ use keel_dataplane::Dataplane;
 use keel_net::{Netlink, nft};
 use tracing::{info, warn};
 
-use crate::args::Args;
+use crate::{
+    args::Args,
+    former::{self, Former},
+};
 
 /// Takes away what this node's keeld has put into the kernel.
 pub(crate) async fn detach(args: &Args) -> Result<()> {
@@ -20,24 +23,25 @@ pub(crate) async fn detach(args: &Args) -> Result<()> {
     }
     let found = Dataplane::detach_all(&args.bpf_dir).context("removing the packet program")?;
     info!("{}", if found { "packet program and maps removed" } else { "there was no packet program" });
-    remove_addresses(args).await?;
+    let netlink = Netlink::connect().context("reaching the kernel's network tables")?;
+    remove_addresses(args, &netlink).await?;
+    netlink.remove_all_ours().await?;
+    Former::open(args.run_dir.join(former::FILE)).put_back(&netlink).await;
     if let Err(error) = nft::remove().await {
         warn!("{error}");
     }
     Ok(())
 }
 
-async fn remove_addresses(args: &Args) -> Result<()> {
+async fn remove_addresses(args: &Args, netlink: &Netlink) -> Result<()> {
     let record = args.run_dir.join("addresses.json");
     let Ok(bytes) = fs::read(&record) else { return Ok(()) };
     let nets: Vec<IpNet> = serde_json::from_slice(&bytes).unwrap_or_default();
-    let netlink = Netlink::connect().context("reaching the kernel's network tables")?;
     let present = netlink.addresses().await?;
     for address in present.iter().filter(|a| nets.contains(&a.address)) {
         let link = netlink.link_by_index(address.interface).await?;
         netlink.remove_address(&link, address.address).await?;
         info!(address = %address.address, "floating address removed");
     }
-    netlink.remove_all_ours().await?;
     fs::remove_file(&record).with_context(|| format!("removing {}", record.display()))
 }

@@ -43,12 +43,23 @@ impl Node {
         let remotes = self.remotes();
         self.hops.retain(|address, _| remotes.contains(&Addr::from(*address)));
         self.unreachable.retain(|address| remotes.contains(&Addr::from(*address)));
+        self.release_neighbours().await;
         let new = remotes.iter().any(|remote| !self.hops.contains_key(&IpAddr::from(*remote)));
         self.resolve_pending().await;
         let deadline = Instant::now() + PATIENCE;
         while new && Instant::now() < deadline && self.hops.values().any(|hop| hop.mac.is_none()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
             self.resolve_pending().await;
+        }
+    }
+
+    /// Lets go of neighbours that lead to no server any more.
+    async fn release_neighbours(&mut self) {
+        let routes = self.hops.values().filter_map(|hop| hop.route.as_ref());
+        let in_use = routes.map(|route| (route.interface, route.neighbour)).collect();
+        // At the start nothing is resolved yet, and those of the former process are most likely needed again.
+        if !self.hops.is_empty() || self.remotes().is_empty() {
+            self.former.keep_only(&self.netlink, &in_use).await;
         }
     }
 
@@ -133,7 +144,7 @@ impl Node {
         }
     }
 
-    async fn look(&self, address: IpAddr) -> Hop {
+    async fn look(&mut self, address: IpAddr) -> Hop {
         let route = match self.netlink.next_hop(address).await {
             Ok(route) if route.local => {
                 return Hop::failing("it is an address of this machine itself".to_owned());
@@ -160,10 +171,13 @@ impl Node {
     }
 
     /// The neighbour's address as the kernel has it now; makes the kernel ask, and keep asking, if it doesn't.
-    async fn neighbour_of(&self, route: &NextHop) -> Result<Option<keel_net::MacAddr>, NetError> {
+    async fn neighbour_of(&mut self, route: &NextHop) -> Result<Option<keel_net::MacAddr>, NetError> {
         let found = self.netlink.neighbour(route.interface, route.neighbour).await?;
         let usable = found.as_ref().and_then(keel_net::Neighbour::usable);
         let kept = found.is_some_and(|n| n.managed || n.state == NeighbourState::Fixed);
+        if !kept {
+            self.former.keep(route.interface, route.neighbour);
+        }
         if !kept || usable.is_none() {
             self.netlink.keep_resolved(route.interface, route.neighbour).await?;
         }

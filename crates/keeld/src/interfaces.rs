@@ -3,7 +3,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use keel_dataplane::AttachMode;
 use keel_model::{Interface, XdpChoice};
-use keel_net::{AddressOptions, Link, ethtool};
+use keel_net::{
+    AddressOptions, Link,
+    ethtool::{self, Offload},
+};
 use tracing::{info, warn};
 
 use crate::node::{Attachment, Node};
@@ -91,7 +94,10 @@ impl Node {
         let want = match choice {
             XdpChoice::Off => {
                 return match self.dataplane.detach(link.index) {
-                    Ok(()) => Attachment::Off,
+                    Ok(()) => {
+                        self.former.put_back_offloads(&link.name);
+                        Attachment::Off
+                    }
                     Err(error) => Attachment::Failed { why: chain(&error) },
                 };
             }
@@ -106,11 +112,11 @@ impl Node {
                     let how = if attached.adopted { "taken over" } else { "attached" };
                     info!(interface = link.name, mode = attached.mode.name(), "packet program {how}");
                 }
-                let warning = (attached.mode == AttachMode::Generic)
+                let generic = (attached.mode == AttachMode::Generic)
                     .then(|| generic_warning(link, attached.refused_native.as_deref()));
-                if attached.mode == AttachMode::Generic {
-                    disable_aggregation(link);
-                }
+                let hidden_tags = self.show_packets_whole(link, attached.mode);
+                let warnings: Vec<String> = generic.into_iter().chain(hidden_tags).collect();
+                let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
                 if let Some(warning) = &warning
                     && !known
                 {
@@ -124,6 +130,30 @@ impl Node {
                 Attachment::Failed { why }
             }
         }
+    }
+}
+
+impl Node {
+    /// Lets the program see packets as they were on the wire. A card that takes VLAN tags out hides them from it; what
+    /// it can't be told not to hide is the answer. In generic mode the stack would glue packets together, larger than
+    /// any link carries.
+    fn show_packets_whole(&mut self, link: &Link, mode: AttachMode) -> Option<String> {
+        if mode == AttachMode::Generic
+            && let Err(error) = self.former.switch(&link.name, Offload::Gro, false)
+        {
+            tracing::debug!(interface = link.name, "{}", chain(&error));
+        }
+        let error = self.former.switch(&link.name, Offload::RxVlan, false).err()?;
+        // A driver that can't even be asked has no such offload.
+        let stripped = ethtool::is_on(&link.name, Offload::RxVlan).unwrap_or(false);
+        stripped.then(|| {
+            format!(
+                "the card takes VLAN tags out of packets and can't be told not to ({}): the packet program takes \
+                 tagged packets for untagged ones; keep VLANs off this card, or try `ethtool -K {} rxvlan off`",
+                chain(&error),
+                link.name
+            )
+        })
     }
 }
 
@@ -143,13 +173,6 @@ fn generic_warning(link: &Link, refused: Option<&str>) -> String {
         "the packet program runs in generic mode{why}: every packet is forwarded, at several times the cost; a card \
          whose driver supports XDP, or xdp = \"native\" to insist, changes that"
     )
-}
-
-/// In generic mode the program would see packets that the stack has glued together, larger than any link carries.
-fn disable_aggregation(link: &Link) {
-    if let Err(error) = ethtool::switch(&link.name, ethtool::Offload::Gro, false) {
-        tracing::debug!(interface = link.name, "{error}");
-    }
 }
 
 /// An error with its causes, on one line.

@@ -12,6 +12,7 @@ mod daemon;
 mod detach;
 mod explain;
 mod follow;
+mod former;
 mod hops;
 mod interfaces;
 mod lookup;

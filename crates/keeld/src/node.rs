@@ -12,7 +12,7 @@ use keel_net::{Link, Netlink};
 use keel_pool::Verdict;
 use keel_store::{Journal, RealFs, Store};
 
-use crate::{addresses::Floating, names::Names, rates::Sampler};
+use crate::{addresses::Floating, former::Former, names::Names, rates::Sampler};
 
 /// The node's state.
 pub(crate) struct Node {
@@ -28,6 +28,8 @@ pub(crate) struct Node {
     /// Addresses of servers given by name.
     pub(crate) names: Names,
     pub(crate) floating: Floating,
+    /// What was changed on this machine, to be put back.
+    pub(crate) former: Former,
     pub(crate) hops: HashMap<IpAddr, crate::hops::Hop>,
     /// Servers whose next hop doesn't answer, and whether that has changed since the maps were last written.
     pub(crate) unreachable: BTreeSet<IpAddr>,

@@ -14,6 +14,7 @@ mod mac;
 mod neighbour;
 mod netlink;
 pub mod nft;
+mod nft_table;
 pub mod require;
 mod route;
 mod rule;

@@ -11,6 +11,8 @@ use crate::{NetError, Result};
 
 const FAMILY: &str = "inet";
 const TABLE: &str = "evenkeel";
+/// `NFPROTO_INET`
+const FAMILY_NUMBER: u8 = 1;
 
 /// Masquerading of the real servers' own traffic, so that servers whose gateway we are reach the world.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,11 +67,15 @@ impl AutoNat {
     }
 }
 
-/// Removes our table; that there is none is fine.
+/// Removes our table. If there is none, nothing is run: a machine that uses none of this needs no `nft`.
 ///
 /// # Errors
 /// [`NetError::ToolMissing`], [`NetError::Nft`], [`NetError::RunTool`].
 pub async fn remove() -> Result<()> {
+    // Where the kernel doesn't say, nft will.
+    if !crate::nft_table::exists(FAMILY_NUMBER, TABLE).unwrap_or(true) {
+        return Ok(());
+    }
     let mut commands = replace_table();
     commands.pop();
     run("removing our table", &json!({ "nftables": commands })).await

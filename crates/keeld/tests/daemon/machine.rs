@@ -107,7 +107,7 @@ impl Machine {
     }
 
     /// Puts a file of the test's own in place of the machine's.
-    fn stand_in(&self, of: &str, name: &str, text: &str) {
+    pub(crate) fn stand_in(&self, of: &str, name: &str, text: &str) {
         self.write(name, text);
         self.run(&format!("mount --bind {} {of}", self.path(name).display()));
     }

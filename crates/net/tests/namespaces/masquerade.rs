@@ -18,6 +18,21 @@ fn our_table() -> Option<String> {
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
 }
 
+#[test]
+fn our_table_is_found_and_only_ours() {
+    Namespace::new().run(async || {
+        nft::remove().await.unwrap();
+        autonat(&["eth0"], &[]).apply().await.unwrap();
+        assert!(our_table().is_some());
+        nft::remove().await.unwrap();
+        assert_eq!(our_table(), None);
+        assert!(Command::new("nft").args(["add", "table", "ip", "evenkeel"]).status().unwrap().success());
+        nft::remove().await.expect("a table of that name in another family is not ours");
+        let theirs = Command::new("nft").args(["list", "table", "ip", "evenkeel"]).output().unwrap();
+        assert!(theirs.status.success());
+    });
+}
+
 fn autonat(interfaces: &[&str], virtual_ips: &[&str]) -> AutoNat {
     AutoNat {
         interfaces: interfaces.iter().map(|&name| name.into()).collect(),
