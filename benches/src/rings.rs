@@ -103,6 +103,11 @@ impl Candidates for Pool {
         0
     }
     fn picked(&self, _: u32) {}
+    fn catch_up(&self, _: u32, _: u64) {}
+    fn level(&self) -> u64 {
+        0
+    }
+    fn reached(&self, _: u64) {}
 }
 
 /// Connections come, and from the second half on others go as they please.

@@ -85,6 +85,13 @@ pub trait Candidates {
     fn picks(&self, index: u32) -> u64;
     /// One more for member `index`.
     fn picked(&self, index: u32);
+    /// Member `index`, which was away while others were chosen, has `picks` from now on.
+    fn catch_up(&self, index: u32, picks: u64);
+    /// How far weighted round robin has come, as last written. Not asked for where [`Candidates::advance`] is: both
+    /// may live in the header's `counter`.
+    fn level(&self) -> u64;
+    /// Writes the level.
+    fn reached(&self, level: u64);
     /// Gives back what it gets. The packet path takes it through memory of a map on the way: the verifier forgets what
     /// it knew of it, and so looks at each turn of the loop once, not once for each way through the turns before.
     #[inline(always)]
@@ -126,6 +133,24 @@ impl Cost {
             + self.delay as u64 * (load.open() as u64 + 1)
             + self.picks as u64 * (picks * 2 + 1)
     }
+}
+
+/// Fraction bits of a level.
+const LEVEL_BITS: u32 = 16;
+
+/// How far weighted round robin has come: half of what its last choice cost, by weight, rounded down. Who was there all
+/// the time is at this level or above.
+#[inline(always)]
+const fn level(best: &Best) -> u64 {
+    (best.cost << (LEVEL_BITS - 1)) / best.weight
+}
+
+/// The fewest picks with which a member is at a level: never more than somebody has who was there all the time.
+#[inline(always)]
+const fn picks_at(level: u64, weight: u64) -> u64 {
+    let just_below_half = (1 << (LEVEL_BITS - 1)) - 1;
+    let (whole, fraction) = (level >> LEVEL_BITS, level & ((1 << LEVEL_BITS) - 1));
+    whole * weight + ((fraction * weight + just_below_half) >> LEVEL_BITS)
 }
 
 /// Chooses a server for a new connection. `hash` is of what the scheduler hashes (source, destination or flow).
@@ -191,6 +216,7 @@ impl Best {
 fn exact<C: Candidates>(pool: &C, start: u32) -> Choice {
     let members = pool.header().members;
     let costs = &pool.header().cost;
+    let reached = pool.level();
     // What led here is forgotten together with the start.
     let mut best = pool.park(Best { index: start, ..Best::NONE });
     let start = best.index;
@@ -210,11 +236,18 @@ fn exact<C: Candidates>(pool: &C, start: u32) -> Choice {
         if costs.enough(&load) {
             return Choice::Server(member.server);
         }
-        let cost = costs.of_member(&load, pool.picks(index));
+        // Who was full while the others were chosen joins them where they are, instead of getting everything until it
+        // has as many as they have.
+        let picks = pool.picks(index).max(picks_at(reached, member.weight as u64));
+        let cost = costs.of_member(&load, picks);
         best.offer(Best { server: member.server, index, cost, weight: member.weight as u64 });
         best = pool.park(best);
     }
     if costs.picks != 0 && best.weight != 0 {
+        pool.reached(level(&best));
+        if pool.picks(best.index) < best.cost / 2 {
+            pool.catch_up(best.index, best.cost / 2);
+        }
         pool.picked(best.index);
     }
     best.choice()

@@ -109,7 +109,7 @@ pub struct TableHeader {
     pub pad: [u8; 6],
     /// What the scheduler minimises over the members, divided by their weight.
     pub cost: Cost,
-    /// Round-robin position, advanced by the packet path.
+    /// Round-robin position, advanced by the packet path. Weighted round robin of up to 64 members: how far it has come.
     pub counter: u64,
     /// Connections chosen from this table per member (weighted round robin), advanced by the packet path.
     pub picks: [u64; MEMBERS_PER_CHUNK],

@@ -205,4 +205,12 @@ impl Candidates for Snapshot<'_> {
     }
 
     fn picked(&self, _index: u32) {}
+
+    fn catch_up(&self, _index: u32, _picks: u64) {}
+
+    fn level(&self) -> u64 {
+        self.header.counter
+    }
+
+    fn reached(&self, _level: u64) {}
 }

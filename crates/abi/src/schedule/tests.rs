@@ -11,6 +11,7 @@ struct Pool {
     loads: RefCell<Vec<Load>>,
     picks: RefCell<Vec<u64>>,
     counter: RefCell<u32>,
+    level: RefCell<u64>,
 }
 
 impl Candidates for Pool {
@@ -39,6 +40,15 @@ impl Candidates for Pool {
     }
     fn picked(&self, index: u32) {
         self.picks.borrow_mut()[index as usize] += 1;
+    }
+    fn catch_up(&self, index: u32, picks: u64) {
+        self.picks.borrow_mut()[index as usize] = picks;
+    }
+    fn level(&self) -> u64 {
+        *self.level.borrow()
+    }
+    fn reached(&self, level: u64) {
+        *self.level.borrow_mut() = level;
     }
 }
 
@@ -74,6 +84,7 @@ fn pool(how: u32, weights: &[u16]) -> Pool {
         loads: RefCell::new(vec![Load::default(); members.len()]),
         picks: RefCell::new(vec![0; members.len().max(64)]),
         counter: RefCell::new(0),
+        level: RefCell::new(0),
         members,
     }
 }
@@ -126,6 +137,60 @@ fn a_full_server_is_readmitted_at_three_quarters() {
         pool.loads.borrow_mut()[0].active = open;
         assert_eq!(matches!(choose(&pool, 0), Choice::Server(_)), expected, "{open} open");
     }
+}
+
+/// A pool of weighted round robin in which `away` are full.
+fn with_full(weights: &[u16], away: &[usize]) -> Pool {
+    let mut pool = pool(scheduler::WRR, weights);
+    for member in &mut pool.members {
+        (member.max_connections, member.readmit_connections) = (1, 1);
+    }
+    fill(&pool, away, 1);
+    pool
+}
+
+/// Makes servers full (1), or empty again (0).
+fn fill(pool: &Pool, servers: &[usize], active: u64) {
+    for server in servers {
+        pool.loads.borrow_mut()[*server].active = active;
+    }
+}
+
+fn tally(pool: &Pool, picks: usize) -> Vec<usize> {
+    let mut counts = vec![0; pool.members.len()];
+    for _ in 0..picks {
+        counts[chosen(pool, 0)] += 1;
+    }
+    counts
+}
+
+#[test]
+fn who_comes_back_to_wrr_joins_the_others_instead_of_catching_up() {
+    let pool = with_full(&[3, 1, 2, 4], &[2, 3]);
+    assert_eq!(tally(&pool, 100_000), [75_000, 25_000, 0, 0]);
+    fill(&pool, &[2, 3], 0);
+    for round in 0..5 {
+        let counts = tally(&pool, 10);
+        for (count, share) in counts.iter().zip([3usize, 1, 2, 4]) {
+            assert!(count.abs_diff(share) <= 1, "{counts:?} in round {round}");
+        }
+    }
+    let counts = tally(&pool, 1200);
+    for (count, share) in counts.iter().zip([360usize, 120, 240, 480]) {
+        assert!(count.abs_diff(share) * 100 <= share * 3, "{counts:?}");
+    }
+}
+
+#[test]
+fn the_level_of_wrr_holds_out_for_centuries() {
+    // One slow server has taken everything for two thousand million connections; a fast one comes back.
+    let pool = with_full(&[1, u16::MAX], &[1]);
+    pool.picks.borrow_mut()[0] = 1 << 40;
+    chosen(&pool, 0);
+    fill(&pool, &[1], 0);
+    let counts = tally(&pool, 65_536);
+    assert!(counts[0] <= 2, "{counts:?}");
+    assert!(pool.picks.borrow()[1] >= (1 << 40) * u64::from(u16::MAX), "it stands where the other does");
 }
 
 #[test]
@@ -195,6 +260,30 @@ proptest! {
             let share = picks as f64 * f64::from(*weight) / total;
             // Sainte-Laguë may stray from its quota by a little over one pick in lopsided pools.
             prop_assert!((count - share).abs() <= 2.0, "{count} of {share}");
+        }
+    }
+
+    /// However servers come and go, nobody gets more than one pick over its share of those that are there, counted
+    /// from the moment the last one came or went.
+    #[test]
+    fn wrr_gives_nobody_a_burst_whoever_comes_and_goes(
+        weights in prop::collection::vec(1u16..=500, 2..=64),
+        turns in prop::collection::vec((prop::collection::vec(any::<bool>(), 64), 1usize..500), 1..8),
+    ) {
+        let pool = with_full(&weights, &[]);
+        for (away, picks) in turns {
+            let mut away: Vec<bool> = away[..weights.len()].to_vec();
+            away[0] = false;
+            let here = |s: usize| !away[s];
+            for (server, away) in away.iter().enumerate() {
+                fill(&pool, &[server], u64::from(*away));
+            }
+            let total: f64 = (0..weights.len()).filter(|s| here(*s)).map(|s| f64::from(weights[s])).sum();
+            for (server, count) in tally(&pool, picks).into_iter().enumerate() {
+                let share = if here(server) { picks as f64 * f64::from(weights[server]) / total } else { 0.0 };
+                // As in the law above, twice: before the change it may have been ahead and behind by as much.
+                prop_assert!((count as f64 - share).abs() <= 4.0, "{count} of {share}");
+            }
         }
     }
 
