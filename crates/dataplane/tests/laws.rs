@@ -6,7 +6,7 @@ use keel_abi::{Choice, DropReason};
 use keel_dataplane::{Explanation, FrameVerdict, Question};
 use support::{
     BACK_MAC, CLIENT_MAC, FRONT_MAC, Rig, key, now_ns,
-    packet::{ACK, Load, PSH, Pkt, SYN, checksums_hold, ip},
+    packet::{ACK, FIN, Load, PSH, Pkt, SYN, checksums_hold, ip},
     server_mac,
 };
 
@@ -269,6 +269,61 @@ fn truncated_and_lying_packets_are_malformed() {
         padded.extend([0; 18]);
         assert_eq!(rig.run(&padded, rig.front).verdict, FrameVerdict::Redirect);
     }
+}
+
+fn nth_client(n: u32) -> String {
+    format!("10.{}.{}.1:1000", n / 200, n % 200)
+}
+
+/// The servers that new connections of some clients get.
+fn given(rig: &Rig, clients: std::ops::Range<u32>) -> Vec<u8> {
+    clients.map(|n| rig.went_to(&Pkt::tcp(&nth_client(n), "192.168.2.200:80", SYN))).collect()
+}
+
+fn shares(given: &[u8]) -> [usize; 3] {
+    [101, 102, 103].map(|server| given.iter().filter(|g| **g == server).count())
+}
+
+fn fair([a, b, c]: [usize; 3]) -> bool {
+    a.abs_diff(150) <= 3 && b.abs_diff(75) <= 2 && c.abs_diff(75) <= 2
+}
+
+fn weighted(last: &str) -> String {
+    let servers: Vec<String> = (101..)
+        .zip(["weight = 2", "weight = 1", last])
+        .map(|(n, keys)| format!("address = \"192.168.2.{n}\"\n{keys}"))
+        .collect();
+    let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
+    service("s", "192.168.2.200", "mode = \"dr\"\nscheduler = \"wrr\"", &servers)
+}
+
+#[test]
+fn a_server_that_the_configuration_brings_back_gets_its_share_and_no_burst() {
+    let mut rig = Rig::new(&weighted("weight = 1"));
+    for (round, away) in
+        ["weight = 1\nstate = \"drain\"", "weight = 1\nstate = \"halt\"", "weight = 0"].iter().enumerate()
+    {
+        let first = round as u32 * 900;
+        rig.apply(&weighted(away));
+        assert_eq!(shares(&given(&rig, first..first + 600))[2], 0, "{away}");
+        rig.apply(&weighted("weight = 1"));
+        let back = shares(&given(&rig, first + 600..first + 900));
+        assert!(fair(back), "{back:?} after {away}");
+    }
+}
+
+#[test]
+fn a_server_that_was_full_gets_its_share_and_no_burst() {
+    let rig = Rig::new(&weighted("weight = 1\nmax_connections = 200"));
+    let before = given(&rig, 0..2000);
+    assert_eq!(shares(&before)[2], 200);
+    for n in (0..2000).filter(|n| before[*n as usize] == 103) {
+        rig.client_sends(&Pkt::tcp(&nth_client(n), "192.168.2.200:80", ACK));
+        rig.client_sends(&Pkt::tcp(&nth_client(n), "192.168.2.200:80", FIN | ACK));
+    }
+    assert_eq!(rig.counts("192.168.2.103"), (0, 0, 200));
+    let back = shares(&given(&rig, 2000..2300));
+    assert!(fair(back), "{back:?}");
 }
 
 #[test]
