@@ -4,7 +4,7 @@ use crate::Mac;
 
 /// Version of the layout of all pinned maps: `/sys/fs/bpf/evenkeel/v<LAYOUT>/`. Raise it with any change to a
 /// key, a value or the meaning of a field.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// VIP traffic is forwarded.
 pub const ROLE_ACTIVE: u32 = 1;
@@ -44,8 +44,12 @@ pub struct Config {
     pub flood_per_second: u32,
     /// ICMP errors and resets this node makes, per second and CPU.
     pub icmp_per_second: u32,
+    /// Number of sets of leases in use, less one.
+    pub lease_mask: u32,
+    /// Always zero.
+    pub pad: u32,
 }
-const _: () = assert!(size_of::<Config>() == 24);
+const _: () = assert!(size_of::<Config>() == 32);
 
 /// An interface the program runs on or sends to.
 #[repr(C)]

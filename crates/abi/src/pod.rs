@@ -20,6 +20,7 @@ pod!(
     FragmentKey,
     FragmentPorts,
     Interface,
+    LeaseSet,
     Load,
     Member,
     NatServerKey,

@@ -60,10 +60,14 @@ pub struct Server {
     pub pad: [u8; 3],
     /// Idle seconds per [`crate::timeout_class`].
     pub timeouts: [u32; TIMEOUT_CLASSES],
+    /// How long its connections' leases are, in ticks; 0 = there are none.
+    pub lease: u32,
     /// Always zero.
-    pub pad2: [u32; 2],
+    pub pad2: u32,
+    /// The virtual address of its service.
+    pub vip: Addr,
 }
-const _: () = assert!(size_of::<Server>() == 64);
+const _: () = assert!(size_of::<Server>() == 80);
 
 /// What a server says about a connection's entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

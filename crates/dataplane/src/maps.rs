@@ -9,7 +9,7 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf, of_maps::ArrayOfMaps, xdp::DevMapHash},
 };
 use keel_abi::{
-    Addr, Chunk, Config, Connection, FlowKey, Interface, Load, NatServerKey, NatServerValue, Path,
+    Addr, Chunk, Config, Connection, FlowKey, Interface, LeaseSet, Load, NatServerKey, NatServerValue, Path,
     PersistKey, PersistValue, PortKey, Server, ServerStats, TrafficStats,
 };
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Names of all maps, which are also the names of their pins.
-pub(crate) const NAMES: [&str; 20] = [
+pub(crate) const NAMES: [&str; 21] = [
     "CONFIG",
     "INTERFACES",
     "PORTS",
@@ -37,6 +37,7 @@ pub(crate) const NAMES: [&str; 20] = [
     "PERSISTENCE",
     "PERSISTENCE_NEW",
     "FRAGMENTS",
+    "LEASES",
     "DROPS",
     "TRAFFIC",
     "EVENTS",
@@ -62,6 +63,7 @@ pub(crate) struct Maps {
     pub(crate) half_open: Raw<FlowKey, Connection>,
     pub(crate) persistence: HashMap<MapData, PersistKey, PersistValue>,
     pub(crate) persistence_new: HashMap<MapData, PersistKey, PersistValue>,
+    pub(crate) leases: Array<MapData, LeaseSet>,
     pub(crate) drops: PerCpuArray<MapData, u64>,
     pub(crate) traffic: PerCpuArray<MapData, TrafficStats>,
     pub(crate) events: RingBuf<MapData>,
@@ -121,6 +123,7 @@ impl Maps {
             half_open: raw(ebpf, "HALF_OPEN")?,
             persistence: typed(ebpf, "PERSISTENCE")?,
             persistence_new: typed(ebpf, "PERSISTENCE_NEW")?,
+            leases: typed(ebpf, "LEASES")?,
             drops: typed(ebpf, "DROPS")?,
             traffic: typed(ebpf, "TRAFFIC")?,
             events: typed(ebpf, "EVENTS")?,

@@ -11,6 +11,7 @@ use keel_abi::{Config, LAYOUT, ROLE_PASSIVE};
 use crate::{
     DataplaneError, Shadow,
     error::{Context, Result},
+    leases,
     maps::{Maps, NAMES},
     object,
 };
@@ -67,6 +68,10 @@ pub struct Dataplane {
     pub(crate) retired: std::collections::HashMap<u32, crate::ServerCounters>,
     /// By how much the pending counts were too high at the last sweep.
     pub(crate) excess: std::collections::HashMap<crate::ServerId, i32>,
+    /// Size of the leases' map.
+    pub(crate) lease_sets: crate::LeaseSets,
+    /// When the part of it that is in use was last changed, as far as known.
+    pub(crate) leases_changed_ns: Option<u64>,
 }
 
 impl std::fmt::Debug for Dataplane {
@@ -105,11 +110,16 @@ impl Dataplane {
         let mut maps = Maps::take(&mut ebpf, &root.join("maps"))?;
         let config = maps.config.get(&0, 0).context("reading the settings", "CONFIG")?;
         let config = if config.seed == 0 { default_config() } else { config };
-        let config = Config { flood_per_second: flood_limit(options.sizes.half_open), ..config };
+        let lease_sets = maps.leases.len();
+        let lease_mask = config.lease_mask.min(lease_sets - 1);
+        let flood_per_second = flood_limit(options.sizes.half_open);
+        let config = Config { flood_per_second, lease_mask, ..config };
         maps.config.set(0, config, 0).context("writing the settings", "CONFIG")?;
         let shadow = Shadow::read(&maps)?;
         let (retired, excess) = Default::default();
-        Ok((Self { maps, shadow, ebpf, root, retired, excess }, adoption))
+        let leases_changed_ns = (adoption == Adoption::Fresh).then_some(0);
+        let opened = Self { maps, shadow, ebpf, root, retired, excess, lease_sets, leases_changed_ns };
+        Ok((opened, adoption))
     }
 
     /// Removes every trace: detaches the program from all interfaces and unpins all maps of all layouts. Connections
@@ -175,7 +185,8 @@ fn load(root: &Path, sizes: &Sizes) -> Result<Ebpf> {
         .map_max_entries("CONNECTIONS", sizes.connections)
         .map_max_entries("HALF_OPEN", sizes.half_open)
         .map_max_entries("PERSISTENCE", sizes.persistence)
-        .map_max_entries("FRAGMENTS", sizes.fragments);
+        .map_max_entries("FRAGMENTS", sizes.fragments)
+        .map_max_entries("LEASES", lease_sets(sizes));
     for name in NAMES {
         loader.map_pin_path(name, root.join("maps").join(name));
     }
@@ -190,8 +201,22 @@ pub(crate) fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a 
     }
 }
 
+/// A line for every connection that fits, in sets: a power of two.
+fn lease_sets(sizes: &Sizes) -> u32 {
+    let sets = sizes.connections.div_ceil(keel_abi::LEASE_WAYS as u32);
+    sets.checked_next_power_of_two().unwrap_or(1 << 31).max(leases::FIRST)
+}
+
 fn default_config() -> Config {
-    Config { role: ROLE_PASSIVE, nat: 0, seed: SEED, flood_per_second: 50_000, icmp_per_second: 1000 }
+    Config {
+        role: ROLE_PASSIVE,
+        nat: 0,
+        seed: SEED,
+        flood_per_second: 50_000,
+        icmp_per_second: 1000,
+        lease_mask: leases::FIRST - 1,
+        pad: 0,
+    }
 }
 
 /// New flows per second and CPU above which only the ring decides: what would turn the half-open table over within three

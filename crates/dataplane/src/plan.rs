@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use keel_abi::{
     Addr, MODE_NAT, Member, NatServerKey, NatServerValue, PortKey, Server, TIMEOUT_CLASSES, is_weighted,
-    maglev, state,
+    lease_ticks, maglev, service_flags, state, timeout_class,
 };
 
 use crate::{
@@ -127,7 +127,7 @@ impl<'a> Planner<'a> {
         }
         let mut members = Vec::new();
         for server in &service.servers {
-            let id = self.server(slot, server)?;
+            let id = self.server(slot, service, server)?;
             if server.mode == MODE_NAT {
                 self.nat_ends(service, server, id);
             }
@@ -174,7 +174,12 @@ impl<'a> Planner<'a> {
         Ok(slot)
     }
 
-    fn server(&mut self, slot: Slot, server: &DesiredServer) -> Result<ServerId, DataplaneError> {
+    fn server(
+        &mut self,
+        slot: Slot,
+        service: &DesiredService,
+        server: &DesiredServer,
+    ) -> Result<ServerId, DataplaneError> {
         let path = self.path(server.addr)?;
         let found = self.by_identity.get(&(slot, server.addr, server.port_be, server.mode)).copied();
         let (id, generation) = match found {
@@ -193,7 +198,9 @@ impl<'a> Planner<'a> {
             policy: server.policy,
             pad: [0; 3],
             timeouts: server.timeouts,
-            pad2: [0; 2],
+            lease: lease(service, server),
+            pad2: 0,
+            vip: service.address().unwrap_or_default(),
         };
         const _: () = assert!(TIMEOUT_CLASSES == 5);
         if self.shadow.servers.get(&id) != Some(&value) {
@@ -319,6 +326,17 @@ impl<'a> Planner<'a> {
         ops.extend(shadow.paths.iter().filter(unused).map(|(a, p)| Op::DropPath(*a, *p)));
         ops
     }
+}
+
+/// How long the leases of a server's connections are: by the shortest time after which something that they keep alive
+/// would end.
+fn lease(service: &DesiredService, server: &DesiredServer) -> u32 {
+    let idle = |class: u32| server.timeouts[class as usize];
+    let shortest = idle(timeout_class::TCP_ESTABLISHED).min(idle(timeout_class::UDP));
+    if service.flags & service_flags::PERSISTENT == 0 {
+        return lease_ticks(shortest);
+    }
+    lease_ticks(shortest.min(u32::try_from(service.persist_ns / 1_000_000_000).unwrap_or(u32::MAX)))
 }
 
 fn full(what: &'static str, wanted: u32, limit: u32) -> Result<(), DataplaneError> {

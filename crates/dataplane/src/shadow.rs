@@ -14,6 +14,8 @@ use crate::{
 pub type Slot = u32;
 /// Index into the servers map: a server of a service.
 pub type ServerId = u32;
+/// Number of sets in the leases' map.
+pub type LeaseSets = u32;
 /// Index into the paths map: a next hop.
 pub type PathId = u32;
 

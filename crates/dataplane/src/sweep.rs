@@ -67,6 +67,7 @@ impl Dataplane {
         for batch in orders.chunks(REAP_BATCH) {
             self.reap(batch)?;
         }
+        self.fit_leases(survey.found.established, now_ns)?;
         let free: Vec<ServerId> = self
             .shadow
             .servers

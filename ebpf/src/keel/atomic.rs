@@ -24,3 +24,22 @@ pub unsafe fn increment(word: *mut u64) -> u64 {
     };
     value
 }
+
+/// Puts `new` at `word` if `old` is there. Returns what was there. A full barrier.
+///
+/// # Safety
+/// `word` must point at an aligned word of a map value.
+#[inline(always)]
+pub unsafe fn exchange_if(word: *mut u64, old: u64, new: u64) -> u64 {
+    let found;
+    // SAFETY: as in `add`; BPF_ATOMIC | BPF_CMPXCHG compares with R0 and leaves the old value there.
+    unsafe {
+        asm!(
+            "r0 = cmpxchg_64({word} + 0, r0, {new})",
+            word = in(reg) word,
+            new = in(reg) new,
+            inout("r0") old => found
+        )
+    };
+    found
+}

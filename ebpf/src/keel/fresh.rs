@@ -11,7 +11,7 @@ use crate::{
     answer, atomic,
     count::{Class, add, drop, pass, stats, totals},
     frame::XdpFrame,
-    known,
+    known, lease,
     maps::{
         ADDRESSES, CONFIG, CONNECTIONS, HALF_OPEN, LOADS, NAT_SERVERS, PERSISTENCE, PERSISTENCE_NEW, SERVERS,
         SERVICES, Scratch, TABLES,
@@ -413,6 +413,7 @@ fn expect_reply(ctx: &XdpContext, packet: &Packet, key: &FlowKey, reverse: &mut 
             return false;
         }
         let _ = CONNECTIONS.remove(key);
+        lease::revoke(key);
     } else if let Some(other) = HALF_OPEN.get_ptr_mut(key) {
         // SAFETY: as above.
         if !gives_way(unsafe { &*other }, packet) {

@@ -8,7 +8,7 @@ use keel_abi::{
 use crate::{
     answer,
     count::{Class, add, drop, shift},
-    fresh,
+    fresh, lease,
     maps::{CONNECTIONS, HALF_OPEN, PERSISTENCE, PERSISTENCE_NEW, SERVERS, Scratch},
     route::{self, ANEW, CLIENT, Route},
     send,
@@ -52,15 +52,19 @@ pub fn established(ctx: &XdpContext, scratch: &mut Scratch, connection: &mut Con
             refresh(ctx, packet, connection, server, now);
         }
     }
-    if !reverse {
-        return route::server(id);
-    }
     scratch.reverse = *connection;
-    CLIENT
+    if packet.tcp_flags & EVENTFUL == 0 && TcpState::from_u8(scratch.reverse.state).is_active() {
+        lease::grant(ctx, packet, &scratch.reverse, now);
+        // Who removed the connection in the meantime has found no lease to revoke.
+        if CONNECTIONS.get_ptr(packet.key).is_none() {
+            lease::revoke(&packet.key);
+        }
+    }
+    if reverse { CLIENT } else { route::server(id) }
 }
 
 /// Flags that may change a connection's state.
-const EVENTFUL: u8 = tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST;
+pub const EVENTFUL: u8 = tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST;
 
 /// A SYN without ACK: the first packet of a connection.
 #[inline(always)]
@@ -200,7 +204,11 @@ fn refresh(ctx: &XdpContext, packet: &Packet, connection: &Connection, server: &
         && let Some(reverse) = reply_entry(&packet.key, server)
     {
         reverse.seen_ns = now;
+        let before = (reverse.dmac, reverse.vlan, reverse.ifindex);
         fresh::learn_client(ctx, packet, reverse);
+        if before != (reverse.dmac, reverse.vlan, reverse.ifindex) {
+            lease::revoke(&send::reply_key(&packet.key, server));
+        }
     }
     if connection.flags & flags::PERSISTENT == 0 {
         return;
@@ -224,11 +232,14 @@ pub fn forget(key: &FlowKey, connection: &Connection, server: &Server) {
             remove_counted(&forward, unsafe { &*entry }, server);
         }
         let _ = CONNECTIONS.remove(key);
+        lease::revoke(key);
         return;
     }
     // The entry for replies may be another connection's by now: same client and server, another virtual service.
     if server.mode == MODE_NAT && reply_entry(key, server).is_some() {
-        let _ = CONNECTIONS.remove(send::reply_key(key, server));
+        let reply = send::reply_key(key, server);
+        let _ = CONNECTIONS.remove(reply);
+        lease::revoke(&reply);
     }
     remove_counted(key, connection, server);
 }
@@ -241,6 +252,7 @@ fn remove_counted(key: &FlowKey, connection: &Connection, server: &Server) {
     if CONNECTIONS.remove(key).is_ok() && server.generation == generation {
         add(id, class(state), -1);
     }
+    lease::revoke(key);
 }
 
 /// Takes one off the pending count of an entry's server, unless its slot has another server by now.

@@ -14,6 +14,7 @@ mod fragments;
 mod frame;
 mod fresh;
 mod known;
+mod lease;
 mod maps;
 mod reap;
 mod reply;
@@ -92,6 +93,12 @@ fn transport(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
         let done = fragment(&mut scratch.packet, now);
         if done != ANEW {
             return done;
+        }
+    }
+    if scratch.packet.tcp_flags & known::EVENTFUL == 0 {
+        let route = lease::find(ctx, scratch, now);
+        if route != ANEW {
+            return route;
         }
     }
     if let Some(connection) = CONNECTIONS.get_ptr_mut(scratch.packet.key) {

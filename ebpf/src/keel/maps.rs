@@ -5,8 +5,8 @@ use aya_ebpf::{
 };
 use keel_abi::{
     Addr, Best, Chunk, Config, Connection, FlowKey, FragmentKey, FragmentPorts, HALF_OPEN_DEFAULT,
-    INTERFACE_SLOTS, InnerFlow, Interface, Load, NatServerKey, NatServerValue, Packet, Path, PersistKey,
-    PersistValue, PortKey, ReapRecord, Server, ServerStats, TrafficStats,
+    INTERFACE_SLOTS, InnerFlow, Interface, LeaseSet, Load, NatServerKey, NatServerValue, Packet, Path,
+    PersistKey, PersistValue, PortKey, ReapRecord, Server, ServerStats, TrafficStats,
 };
 
 use crate::fresh::Decision;
@@ -81,6 +81,10 @@ pub static PERSISTENCE_NEW: LruHashMap<PersistKey, PersistValue, 32768> = LruHas
 /// Ports of fragmented datagrams.
 #[btf_map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts, 16384> = LruHashMap::new();
+
+/// Leases of connections. What the mask in the settings leaves out is not in use.
+#[btf_map]
+pub static LEASES: Array<LeaseSet, 131072> = Array::new();
 
 /// Drops by reason.
 #[btf_map]

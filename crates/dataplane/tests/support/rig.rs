@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::maps::{HashMap, Map, MapData};
-use keel_abi::{Addr, Connection, DropReason, FlowKey};
+use aya::maps::{Array, HashMap, Map, MapData};
+use keel_abi::{Addr, Connection, DropReason, FlowKey, LeaseSet};
 use keel_dataplane::{Dataplane, Desired, FrameRun, FrameVerdict, Hop, Options, ServerId, Sizes, compile};
 use keel_pool::Verdict;
 use nix::sched::{CloneFlags, unshare};
@@ -252,11 +252,17 @@ impl Rig {
         run.frame[5]
     }
 
+    fn map(&self, name: &str) -> Map {
+        let pin = self.bpf.path().join(format!("v{}/maps/{name}", keel_abi::LAYOUT));
+        Map::from_map_data(MapData::from_pin(pin).unwrap()).unwrap()
+    }
+
     pub fn pinned<K: aya::Pod, V: aya::Pod>(&self, name: &str) -> HashMap<MapData, K, V> {
-        let map =
-            MapData::from_pin(self.bpf.path().join(format!("v{}/maps/{name}", keel_abi::LAYOUT))).unwrap();
-        let map = Map::from_map_data(map).unwrap();
-        HashMap::try_from(map).unwrap()
+        HashMap::try_from(self.map(name)).unwrap()
+    }
+
+    pub fn array<V: aya::Pod>(&self, name: &str) -> Array<MapData, V> {
+        Array::try_from(self.map(name)).unwrap()
     }
 
     pub fn connection(&self, key: &FlowKey) -> Option<Connection> {
@@ -267,8 +273,9 @@ impl Rig {
         self.pinned::<FlowKey, Connection>("HALF_OPEN").get(key, 0).ok()
     }
 
-    /// Lets every entry of a table look as if it had been idle for longer by `by`.
+    /// Lets every entry of a table look as if it had been idle for longer by `by`; leases have ended long ago then.
     pub fn age(&self, table: &str, by: Duration) {
+        self.end_leases();
         let mut map = self.pinned::<FlowKey, Connection>(table);
         let keys: Vec<FlowKey> = map.keys().map(Result::unwrap).collect();
         for key in keys {
@@ -277,6 +284,24 @@ impl Rig {
             entry.created_ns = entry.created_ns.saturating_sub(by.as_nanos() as u64);
             map.insert(key, entry, 0).unwrap();
         }
+    }
+
+    /// Ends all leases, as time does.
+    pub fn end_leases(&self) {
+        let mut sets: Array<MapData, LeaseSet> = Array::try_from(self.map("LEASES")).unwrap();
+        for index in 0..sets.len() {
+            let set = sets.get(&index, 0).unwrap();
+            if set.ways.iter().any(|lease| lease.until != 0) {
+                sets.set(index, LeaseSet::default(), 0).unwrap();
+            }
+        }
+    }
+
+    /// How many leases there are.
+    pub fn leases(&self) -> usize {
+        let sets: Array<MapData, LeaseSet> = Array::try_from(self.map("LEASES")).unwrap();
+        let ways = sets.iter().flat_map(|set| set.unwrap().ways);
+        ways.filter(|lease| lease.until != 0).count()
     }
 
     pub fn entries(&self, table: &str) -> usize {

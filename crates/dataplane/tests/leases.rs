@@ -1,0 +1,186 @@
+//! What a lease saves, and everything that must not be missed because of one.
+mod support;
+use keel_abi::{TcpState, connection_flags as flags};
+use support::{
+    BACK_MAC, CLIENT_MAC, FRONT_MAC, Rig, key,
+    packet::{ACK, FIN, PSH, Pkt, RST, SYN, ip},
+    server_mac,
+};
+
+const VIP: &str = "192.168.2.200:80";
+const CLIENT: &str = "10.0.0.7:40000";
+const SERVER: &str = "192.168.2.101:8080";
+
+fn cluster(keys: &str, servers: &[&str]) -> String {
+    let mut text = format!(
+        "[[service]]\nname = \"one\"\nlayer = 4\naddress = \"192.168.2.200\"\nports = \"80\"\nscheduler = \"rr\"\n{keys}\n\
+         [service.health]\ntype = \"off\"\n"
+    );
+    for (i, server) in servers.iter().enumerate() {
+        text +=
+            &format!("[[service.server]]\nname = \"s{i}\"\naddress = \"192.168.2.{}\"\n{server}\n", 101 + i);
+    }
+    text
+}
+
+fn of_client(flags: u8) -> Pkt {
+    Pkt::tcp(CLIENT, VIP, flags)
+}
+
+/// A NAT connection in both directions, with a lease for each.
+fn nat() -> Rig {
+    let rig = Rig::new(&cluster("mode = \"nat\"", &["port = 8080"]));
+    rig.open(CLIENT, VIP);
+    let answer = of_server(PSH | ACK);
+    rig.returns(&answer, &answer.clone().hop().source(VIP).mac(FRONT_MAC, CLIENT_MAC));
+    rig.client_sends(&of_client(PSH | ACK));
+    assert_eq!(rig.leases(), 2);
+    rig
+}
+
+fn of_server(flags: u8) -> Pkt {
+    Pkt::tcp(SERVER, CLIENT, flags).mac(server_mac(ip("192.168.2.101")), BACK_MAC)
+}
+
+#[test]
+fn a_connection_that_has_proved_itself_gets_one() {
+    let rig = Rig::new(&cluster("mode = \"dr\"", &["", ""]));
+    let server = rig.open(CLIENT, VIP);
+    assert_eq!(rig.leases(), 0, "neither for a SYN nor for what proves");
+    for _ in 0..5 {
+        assert_eq!(rig.went_to(&of_client(PSH | ACK)), server);
+        assert_eq!(rig.leases(), 1);
+    }
+    let counters = rig.dataplane.server_counters(rig.id(&format!("192.168.2.{server}"))).unwrap();
+    assert_eq!((counters.connections, counters.packets_in), (1, 7), "it is counted all the same");
+}
+
+#[test]
+fn packets_go_by_the_lease_and_not_by_the_table() {
+    let rig = Rig::new(&cluster("mode = \"dr\"", &["", ""]));
+    let server = rig.open(CLIENT, VIP);
+    rig.went_to(&of_client(ACK));
+    // Who removes the entry behind the packet path's back shows where its packets go.
+    let mut table = rig.pinned::<keel_abi::FlowKey, keel_abi::Connection>("CONNECTIONS");
+    let entry = table.get(&key(CLIENT, VIP, 6), 0).unwrap();
+    table.remove(&key(CLIENT, VIP, 6)).unwrap();
+    assert_eq!(rig.went_to(&of_client(PSH | ACK)), server);
+    assert_eq!(rig.entries("HALF_OPEN"), 0, "no second connection began");
+    rig.end_leases();
+    table.insert(key(CLIENT, VIP, 6), entry, 0).unwrap();
+    assert_eq!(rig.went_to(&of_client(PSH | ACK)), server);
+}
+
+#[test]
+fn fins_and_resets_are_seen_and_what_follows_keeps_its_way() {
+    let rig = Rig::new(&cluster("mode = \"dr\"", &[""]));
+    let k = key(CLIENT, VIP, 6);
+    rig.open(CLIENT, VIP);
+    rig.went_to(&of_client(ACK));
+    rig.went_to(&of_client(FIN | ACK));
+    assert_eq!(rig.connection(&k).unwrap().state, TcpState::FinWait as u8);
+    assert_eq!(rig.counts("192.168.2.101"), (0, 0, 1));
+    assert_eq!(rig.went_to(&of_client(ACK)), 101);
+    rig.went_to(&of_client(RST));
+    assert_eq!(rig.connection(&k).unwrap().state, TcpState::Close as u8);
+}
+
+#[test]
+fn a_new_connection_with_the_same_ports_is_not_led_astray() {
+    let rig = Rig::new(&cluster("mode = \"dr\"", &["", ""]));
+    let first = rig.open(CLIENT, VIP);
+    rig.went_to(&of_client(ACK));
+    assert_eq!(rig.leases(), 1);
+    rig.went_to(&of_client(FIN | ACK));
+    // Round robin: the other server's turn.
+    let second = rig.went_to(&of_client(SYN));
+    assert_ne!(first, second);
+    assert_eq!(rig.leases(), 0, "revoked with the old connection");
+    for _ in 0..3 {
+        assert_eq!(rig.went_to(&of_client(ACK)), second);
+    }
+}
+
+#[test]
+fn a_halted_servers_leases_are_void_at_once() {
+    let mut rig = Rig::new(&cluster("mode = \"dr\"", &["", ""]));
+    let server = rig.open(CLIENT, VIP);
+    rig.went_to(&of_client(ACK));
+    let states: Vec<&str> = [101, 102].map(|s| if s == server { "state = \"halt\"" } else { "" }).to_vec();
+    rig.apply(&cluster("mode = \"dr\"", &states));
+    assert_ne!(rig.went_to(&of_client(PSH | ACK)), server);
+}
+
+#[test]
+fn a_server_that_takes_over_a_slot_gets_no_leases_with_it() {
+    let mut rig = Rig::new(&cluster("mode = \"dr\"", &["", ""]));
+    let server = rig.open(CLIENT, VIP);
+    rig.went_to(&of_client(ACK));
+    let id = rig.id(&format!("192.168.2.{server}"));
+    let mut map = rig.array::<keel_abi::Server>("SERVERS");
+    let value = map.get(&id, 0).unwrap();
+    map.set(id, keel_abi::Server { generation: value.generation + 1, ..value }, 0).unwrap();
+    rig.went_to(&of_client(PSH | ACK));
+    assert_eq!(rig.connection(&key(CLIENT, VIP, 6)), None, "the entry is not that server's");
+    rig.apply(&cluster("mode = \"dr\"", &["", ""]));
+}
+
+#[test]
+fn both_directions_of_nat_have_one_and_lose_it_together() {
+    let rig = nat();
+    for _ in 0..3 {
+        let answer = of_server(ACK);
+        rig.returns(&answer, &answer.clone().hop().source(VIP).mac(FRONT_MAC, CLIENT_MAC));
+    }
+    rig.client_sends(&of_client(FIN | ACK));
+    rig.server_sends(&of_server(FIN | ACK));
+    assert_eq!(rig.connection(&key(CLIENT, VIP, 6)).unwrap().state, TcpState::TimeWait as u8);
+    rig.client_sends(&of_client(SYN));
+    assert_eq!(rig.leases(), 0);
+}
+
+#[test]
+fn a_client_that_is_reached_another_way_is_answered_there_at_once() {
+    let rig = nat();
+    let elsewhere = [2, 0, 0, 0, 0, 0xc2];
+    rig.age("CONNECTIONS", std::time::Duration::from_secs(1));
+    rig.client_sends(&of_client(ACK));
+    rig.server_sends(&of_server(ACK));
+    assert_eq!(rig.leases(), 2);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    rig.client_sends(&of_client(PSH | ACK).mac(elsewhere, FRONT_MAC));
+    let answer = of_server(PSH | ACK);
+    rig.returns(&answer, &answer.clone().hop().source(VIP).mac(FRONT_MAC, elsewhere));
+}
+
+#[test]
+fn datagrams_have_leases_too_and_other_flows_keep_out() {
+    let rig = Rig::new(&cluster("mode = \"dr\"\nprotocol = \"tcp+udp\"", &["", ""]));
+    let first = rig.went_to(&Pkt::udp(CLIENT, VIP));
+    for _ in 0..4 {
+        assert_eq!(rig.went_to(&Pkt::udp(CLIENT, VIP)), first);
+    }
+    assert_eq!(rig.leases(), 1);
+    let tcp = rig.open(CLIENT, VIP);
+    assert_ne!(tcp, first, "round robin: TCP with the same ports is a flow of its own");
+    assert_eq!(rig.went_to(&of_client(ACK)), tcp);
+    assert_eq!(rig.leases(), 2);
+    assert_eq!(rig.went_to(&Pkt::udp(CLIENT, VIP)), first);
+    assert_eq!(rig.went_to(&of_client(ACK)), tcp);
+}
+
+#[test]
+fn many_flows_share_the_lines_and_each_keeps_its_server() {
+    let rig = Rig::new(&cluster("mode = \"dr\"", &["", "", ""]));
+    let client = |n: u32| format!("10.9.{}.{}:{}", n / 250, n % 250 + 1, 2000 + n);
+    let servers: Vec<u8> = (0..2500).map(|n| rig.open(&client(n), VIP)).collect();
+    for _ in 0..2 {
+        for (n, server) in (0..).zip(&servers) {
+            assert_eq!(rig.went_to(&Pkt::tcp(&client(n), VIP, PSH | ACK)), *server, "{n}");
+        }
+    }
+    // 256 sets of four lines: more flows than lines.
+    assert!((900..=1024).contains(&rig.leases()), "{}", rig.leases());
+    let entry = rig.connection(&key(&client(0), VIP, 6)).unwrap();
+    assert_eq!(entry.flags & flags::REVERSE, 0);
+}
