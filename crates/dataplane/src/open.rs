@@ -121,6 +121,27 @@ impl Dataplane {
         remove_layouts(bpf_dir)
     }
 
+    /// Keys the hashes with this number, if no service depends on another one already. False if one does.
+    ///
+    /// # Errors
+    /// The map can't be read or written.
+    pub fn use_seed(&mut self, seed: u64) -> Result<bool> {
+        let config = self.config()?;
+        if config.seed != seed && !self.shadow.services.is_empty() {
+            return Ok(false);
+        }
+        self.maps.config.set(0, Config { seed, ..config }, 0).context("writing the settings", "CONFIG")?;
+        Ok(true)
+    }
+
+    /// The number that the hashes are keyed with, unless nobody has chosen one.
+    ///
+    /// # Errors
+    /// The map can't be read.
+    pub fn own_seed(&self) -> Result<Option<u64>> {
+        Ok(Some(self.config()?.seed).filter(|seed| *seed != SEED))
+    }
+
     /// The current settings.
     pub(crate) fn config(&self) -> Result<Config> {
         self.maps.config.get(&0, 0).context("reading the settings", "CONFIG")
@@ -201,8 +222,7 @@ fn flood_limit(half_open: u32) -> u32 {
     (half_open / 3 / cpus.max(1)).max(1000)
 }
 
-/// The same on every node, so that both nodes of a pair build the same rings and choose the same slots. `keeld`
-/// replaces it by the pair's own.
+/// Until [`Dataplane::use_seed`] gives it another.
 const SEED: u64 = 0x6576_656e_6b65_656c;
 
 /// Unpins what lies in `v<N>/maps` and `v<N>/links` below `bpf_dir`, and nothing else that may be pinned there.
