@@ -13,6 +13,7 @@ mod maps;
 mod object;
 mod open;
 mod plan;
+mod recount;
 mod run;
 mod run_frame;
 mod shadow;

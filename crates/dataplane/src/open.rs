@@ -65,8 +65,8 @@ pub struct Dataplane {
     pub(crate) root: PathBuf,
     /// Counters of servers that are gone, per service slot, so that totals never fall.
     pub(crate) retired: std::collections::HashMap<u32, crate::ServerCounters>,
-    /// By how much the pending counts were too high at the last sweep.
-    pub(crate) excess: std::collections::HashMap<crate::ServerId, i32>,
+    /// By how much the servers' counts were wrong at the last sweep.
+    pub(crate) drift: crate::recount::Drift,
 }
 
 impl std::fmt::Debug for Dataplane {
@@ -108,8 +108,8 @@ impl Dataplane {
         let config = Config { flood_per_second: flood_limit(options.sizes.half_open), ..config };
         maps.config.set(0, config, 0).context("writing the settings", "CONFIG")?;
         let shadow = Shadow::read(&maps)?;
-        let (retired, excess) = Default::default();
-        Ok((Self { maps, shadow, ebpf, root, retired, excess }, adoption))
+        let (retired, drift) = Default::default();
+        Ok((Self { maps, shadow, ebpf, root, retired, drift }, adoption))
     }
 
     /// Removes every trace: detaches the program from all interfaces and unpins all maps of all layouts. Connections
