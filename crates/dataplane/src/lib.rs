@@ -1,5 +1,6 @@
 //! The layer-4 engine's userspace half: from a validated configuration to the contents of the packet path's maps, the
-//! program's life (load, pin, adopt, replace, detach), and what can be read back: connections, counters, explanations.
+//! program's life (load, pin, adopt, replace, detach), and what can be read back: connections, persistence, counters,
+//! explanations.
 //!
 //! It talks to no administrator and holds no timer: `keeld` calls it. [`compile`] and [`plan`] are pure.
 
@@ -12,6 +13,7 @@ mod explain;
 mod maps;
 mod object;
 mod open;
+mod persistence;
 mod plan;
 mod recount;
 mod run;
@@ -28,6 +30,7 @@ pub use desired::{Desired, DesiredServer, DesiredService};
 pub use error::DataplaneError;
 pub use explain::{Explanation, Question};
 pub use open::{Adoption, Dataplane, Options, Sizes};
+pub use persistence::PersistenceRow;
 pub use plan::{Op, plan};
 pub use run::Hop;
 pub use run_frame::{FrameRun, FrameVerdict};
