@@ -10,7 +10,7 @@ use keel_abi::{
 };
 
 use crate::{
-    Dataplane, DataplaneError, ServerId,
+    Dataplane, DataplaneError, Fill, ServerId,
     connections::{Connections, TableKind},
     error::Result,
     recount::{self, ACTIVE, Counts, Drift, INACTIVE, Moment, PENDING},
@@ -24,6 +24,8 @@ pub type Timeouts = [u32; keel_abi::TIMEOUT_CLASSES];
 pub struct Swept {
     /// Entries found.
     pub found: Connections,
+    /// How full the tables were, before anything was removed.
+    pub fullness: Vec<Fill>,
     /// Connections removed.
     pub removed: u64,
     /// Slots of removed servers given back.
@@ -75,7 +77,8 @@ impl Dataplane {
         for id in &free {
             self.release(*id)?;
         }
-        Ok(Swept { found: survey.found, removed, released: free, stuck: survey.stuck })
+        let fullness = self.fullness(survey.found, now_ns)?;
+        Ok(Swept { found: survey.found, fullness, removed, released: free, stuck: survey.stuck })
     }
 
     fn moment(&self, id: ServerId) -> Result<Moment> {
