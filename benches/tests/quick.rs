@@ -29,7 +29,7 @@ fn a_quick_run_measures_everything() {
         let text = results["machine"][key].as_str().unwrap();
         assert!(!text.is_empty() && text != "missing", "{key}: {text}");
     }
-    assert_eq!(length(&results, "/floor"), 4 * 2);
+    assert_eq!(length(&results, "/floor"), 5 * 2);
     assert_eq!(length(&results, "/growth"), 2);
     assert_eq!(length(&results, "/packets"), 6 + 7);
     assert_eq!(length(&results, "/connections"), 9 * 2);

@@ -19,6 +19,10 @@ pub mod reap_kind {
     pub const REMOVE: u32 = 2;
     /// Add `argument` (signed) to the pending count of server `server`: corrects what evictions lost.
     pub const PENDING: u32 = 3;
+    /// The same for its active connections: corrects what two CPUs at once got wrong.
+    pub const ACTIVE: u32 = 4;
+    /// The same for its inactive connections.
+    pub const INACTIVE: u32 = 5;
 }
 
 /// One order.
@@ -29,9 +33,9 @@ pub struct ReapRecord {
     pub key: FlowKey,
     /// See [`reap_kind`].
     pub kind: u32,
-    /// Idle limit in seconds (expire), or a signed number (pending).
+    /// Idle limit in seconds (expire), or a signed number (corrections of counts).
     pub argument: u32,
-    /// Server (pending).
+    /// Server (corrections of counts).
     pub server: u32,
     /// Always zero.
     pub pad: u32,

@@ -33,5 +33,8 @@ pub struct TrafficStats {
     pub window_flows: u32,
     /// ICMP errors and resets made in the window.
     pub window_answers: u32,
+    /// Packets that proved a connection for which the connection table had no room: it stays half open and is
+    /// forwarded, but may be evicted.
+    pub table_full: u64,
 }
-const _: () = assert!(size_of::<TrafficStats>() == 40);
+const _: () = assert!(size_of::<TrafficStats>() == 48);

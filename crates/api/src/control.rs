@@ -9,8 +9,8 @@ use crate::caller::Caller;
 use crate::error::Result;
 use crate::types::{
     Candidate, Committed, ConfigText, ConnectionFilter, ConnectionPage, Diff, DiffQuery, Drops, ExplainQuery,
-    Explanation, Fields, FloatingIp, NewServer, NewService, Performance, RealServerHelp, Revision,
-    ServerAction, ServiceStatus, Status, Validation,
+    Explanation, Fields, FloatingIp, NewFloatingIp, NewServer, NewService, Performance, RealServerHelp,
+    Revision, ServerAction, ServiceStatus, Status, Validation,
 };
 
 /// How a change is meant to be made.
@@ -185,4 +185,20 @@ pub trait Control: Send + Sync + 'static {
 
     /// All floating addresses: one for each virtual address, and those added by hand.
     fn floating_ips(&self, caller: &Caller) -> impl Future<Output = Result<Vec<FloatingIp>>> + Send;
+
+    /// Adds a floating address by hand; one that is there by hand already is [`crate::Kind::Conflict`].
+    fn add_floating_ip(
+        &self,
+        caller: &Caller,
+        new: &NewFloatingIp,
+        intent: &Intent,
+    ) -> impl Future<Output = Result<Committed>> + Send;
+
+    /// Removes a floating address that was added by hand; its prefix length may be left off.
+    fn remove_floating_ip(
+        &self,
+        caller: &Caller,
+        address: &str,
+        intent: &Intent,
+    ) -> impl Future<Output = Result<Committed>> + Send;
 }

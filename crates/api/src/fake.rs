@@ -16,8 +16,8 @@ use crate::control::{Control, Intent};
 use crate::error::{ApiError, Result};
 use crate::types::{
     AdminState, Candidate, Committed, ConfigText, ConnectionFilter, ConnectionPage, Diff, DiffQuery, Drops,
-    ExplainQuery, Explanation, Fields, FloatingIp, NewServer, NewService, Performance, RealServerHelp,
-    Revision, ServerAction, ServerState, ServerStatus, ServiceStatus, Status, Validation,
+    ExplainQuery, Explanation, Fields, FloatingIp, NewFloatingIp, NewServer, NewService, Performance,
+    RealServerHelp, Revision, ServerAction, ServerState, ServerStatus, ServiceStatus, Status, Validation,
 };
 
 /// The appliance in memory.
@@ -30,11 +30,13 @@ pub struct Fake {
 struct State {
     ledger: Ledger,
     services: Vec<ServiceStatus>,
+    floating: Vec<FloatingIp>,
 }
 
 impl Default for Fake {
     fn default() -> Self {
-        Self { state: Mutex::new(State { ledger: Ledger::new(), services: sample::services() }) }
+        let (services, floating) = (sample::services(), sample::floating_ips());
+        Self { state: Mutex::new(State { ledger: Ledger::new(), services, floating }) }
     }
 }
 
@@ -300,6 +302,37 @@ impl Control for Fake {
     }
 
     async fn floating_ips(&self, _: &Caller) -> Result<Vec<FloatingIp>> {
-        Ok(sample::floating_ips())
+        Ok(self.state().floating.clone())
+    }
+
+    async fn add_floating_ip(
+        &self,
+        caller: &Caller,
+        new: &NewFloatingIp,
+        intent: &Intent,
+    ) -> Result<Committed> {
+        let mut state = self.state();
+        let address = new.address.to_string();
+        if state.floating.iter().any(|floating| floating.address == address) {
+            return Err(ApiError::conflict(format!("there is a floating address {address} already")));
+        }
+        let committed = state.edited(caller, intent, format!("floating address {address} added"))?;
+        let interface = new.interface.clone().or_else(|| Some("eth0".to_owned()));
+        state.floating.push(FloatingIp { address, services: Vec::new(), interface, held: true });
+        Ok(committed)
+    }
+
+    async fn remove_floating_ip(&self, caller: &Caller, address: &str, intent: &Intent) -> Result<Committed> {
+        let mut state = self.state();
+        let bare = |text: &str| text.split('/').next().unwrap_or_default().to_owned();
+        let by_hand = |floating: &FloatingIp| floating.services.is_empty();
+        let known = state.floating.iter().filter(|floating| by_hand(floating));
+        let Some(found) = known.clone().find(|floating| bare(&floating.address) == bare(address)) else {
+            return Err(ApiError::not_found("floating address", address, known.map(|f| f.address.as_str())));
+        };
+        let gone = found.address.clone();
+        let committed = state.edited(caller, intent, format!("floating address {gone} removed"))?;
+        state.floating.retain(|floating| floating.address != gone);
+        Ok(committed)
     }
 }

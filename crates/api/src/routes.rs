@@ -80,6 +80,8 @@ pub fn routes<C: Control>() -> Vec<Route<C>> {
         get("/api/v1/system", Viewer, system::status::<C>, "the node at a glance"),
         get("/api/v1/stats/performance", Viewer, system::performance::<C>, "how fast and how full the packet path is"),
         get("/api/v1/floating-ips", Viewer, system::floating_ips::<C>, "addresses that move between the nodes"),
+        post("/api/v1/floating-ips", Editor, system::add_floating_ip::<C>, "add such an address by hand"),
+        delete("/api/v1/floating-ips/{address}", Editor, system::remove_floating_ip::<C>, "remove one that was added by hand"),
 
         get("/api/v1/services", Viewer, services::list::<C>, "all services with their servers"),
         post("/api/v1/services", Editor, services::add::<C>, "add a service"),

@@ -20,8 +20,8 @@ pub use explain::{ExplainQuery, Explanation, Protocol, Verdict};
 pub use keel_model::{AdminState, Problem, Severity};
 pub use light::{Light, light_of};
 pub use node::{
-    Attachment, CpuLoad, Drop, Drops, Engine, FloatingIp, MapFill, Mode, NodeRole, Performance, ProgramStats,
-    RealServerHelp, Status, Totals, Versions, Warning,
+    Attachment, CpuLoad, Drop, Drops, Engine, FloatingIp, MapFill, Mode, NewFloatingIp, NodeRole,
+    Performance, ProgramStats, RealServerHelp, Status, Totals, Versions, Warning,
 };
 pub use service::{
     ConnectionCounts, Counters, Neighbour, Rates, ServerAction, ServerState, ServerStatus, ServiceStatus,

@@ -43,7 +43,10 @@ async fn json<T: DeserializeOwned>(response: Response<Body>) -> T {
 
 /// The path of a route with names that exist on the appliance in memory.
 fn concrete(path: &str) -> String {
-    path.replace("{service}", "HTTP-Cluster").replace("{server}", "IIS1").replace("{revision}", "1")
+    path.replace("{service}", "HTTP-Cluster")
+        .replace("{server}", "IIS1")
+        .replace("{revision}", "1")
+        .replace("{address}", "10.0.0.1")
 }
 
 #[tokio::test]

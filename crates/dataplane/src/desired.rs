@@ -13,7 +13,7 @@ pub struct Desired {
 pub struct DesiredService {
     /// Its name, for people.
     pub name: String,
-    /// The port blocks it claims, in order; the first is its identity across restarts.
+    /// The port blocks it claims, in order; its ports are its identity across restarts.
     pub keys: Vec<PortKey>,
     /// One of [`keel_abi::scheduler`].
     pub scheduler: u32,

@@ -1,5 +1,6 @@
 //! The layer-4 engine's userspace half: from a validated configuration to the contents of the packet path's maps, the
-//! program's life (load, pin, adopt, replace, detach), and what can be read back: connections, counters, explanations.
+//! program's life (load, pin, adopt, replace, detach), and what can be read back: connections, persistence, counters,
+//! explanations.
 //!
 //! It talks to no administrator and holds no timer: `keeld` calls it. [`compile`] and [`plan`] are pure.
 
@@ -9,11 +10,14 @@ mod connections;
 mod desired;
 mod error;
 mod explain;
+mod fullness;
 mod leases;
 mod maps;
 mod object;
 mod open;
+mod persistence;
 mod plan;
+mod recount;
 mod run;
 mod run_frame;
 mod shadow;
@@ -27,12 +31,14 @@ pub use connections::{ConnectionRow, Connections};
 pub use desired::{Desired, DesiredServer, DesiredService};
 pub use error::DataplaneError;
 pub use explain::{Explanation, Question};
+pub use fullness::{Fill, NEARLY_FULL};
 pub use leases::{Fit, fit};
 pub use open::{Adoption, Dataplane, Options, Sizes};
+pub use persistence::PersistenceRow;
 pub use plan::{Op, plan};
 pub use run::Hop;
 pub use run_frame::{FrameRun, FrameVerdict};
 pub use shadow::{LeaseSets, PathId, ServerId, Shadow, Slot};
-pub use stats::{Fill, ServerCounters, Totals};
+pub use stats::{ServerCounters, Totals};
 pub use sweep::{Stuck, Swept, Timeouts};
 pub use table::TableSpec;

@@ -66,8 +66,8 @@ pub struct Dataplane {
     pub(crate) root: PathBuf,
     /// Counters of servers that are gone, per service slot, so that totals never fall.
     pub(crate) retired: std::collections::HashMap<u32, crate::ServerCounters>,
-    /// By how much the pending counts were too high at the last sweep.
-    pub(crate) excess: std::collections::HashMap<crate::ServerId, i32>,
+    /// By how much the servers' counts were wrong at the last sweep.
+    pub(crate) drift: crate::recount::Drift,
     /// Size of the leases' map.
     pub(crate) lease_sets: crate::LeaseSets,
     /// When the part of it that is in use was last changed, as far as known.
@@ -116,9 +116,9 @@ impl Dataplane {
         let config = Config { flood_per_second, lease_mask, ..config };
         maps.config.set(0, config, 0).context("writing the settings", "CONFIG")?;
         let shadow = Shadow::read(&maps)?;
-        let (retired, excess) = Default::default();
+        let (retired, drift) = Default::default();
         let leases_changed_ns = (adoption == Adoption::Fresh).then_some(0);
-        let opened = Self { maps, shadow, ebpf, root, retired, excess, lease_sets, leases_changed_ns };
+        let opened = Self { maps, shadow, ebpf, root, retired, drift, lease_sets, leases_changed_ns };
         Ok((opened, adoption))
     }
 
@@ -129,6 +129,27 @@ impl Dataplane {
     /// A pin that can't be removed.
     pub fn detach_all(bpf_dir: &Path) -> Result<bool> {
         remove_layouts(bpf_dir)
+    }
+
+    /// Keys the hashes with this number, if no service depends on another one already. False if one does.
+    ///
+    /// # Errors
+    /// The map can't be read or written.
+    pub fn use_seed(&mut self, seed: u64) -> Result<bool> {
+        let config = self.config()?;
+        if config.seed != seed && !self.shadow.services.is_empty() {
+            return Ok(false);
+        }
+        self.maps.config.set(0, Config { seed, ..config }, 0).context("writing the settings", "CONFIG")?;
+        Ok(true)
+    }
+
+    /// The number that the hashes are keyed with, unless nobody has chosen one.
+    ///
+    /// # Errors
+    /// The map can't be read.
+    pub fn own_seed(&self) -> Result<Option<u64>> {
+        Ok(Some(self.config()?.seed).filter(|seed| *seed != SEED))
     }
 
     /// The current settings.
@@ -226,8 +247,7 @@ fn flood_limit(half_open: u32) -> u32 {
     (half_open / 3 / cpus.max(1)).max(1000)
 }
 
-/// The same on every node, so that both nodes of a pair build the same rings and choose the same slots. `keeld`
-/// replaces it by the pair's own.
+/// Until [`Dataplane::use_seed`] gives it another.
 const SEED: u64 = 0x6576_656e_6b65_656c;
 
 /// Unpins what lies in `v<N>/maps` and `v<N>/links` below `bpf_dir`, and nothing else that may be pinned there.

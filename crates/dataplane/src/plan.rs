@@ -66,8 +66,11 @@ fn identity(server: &Server) -> Identity {
 /// [`DataplaneError::Full`] if the maps have no room; nothing is to be written then.
 pub fn plan(shadow: &Shadow, desired: &Desired) -> Result<Vec<Op>, DataplaneError> {
     let mut planner = Planner::new(shadow);
-    for service in &desired.services {
-        planner.service(service)?;
+    // Before the first service gets a slot: none takes one that another has more right to.
+    let inherited = slots::inherited(shadow, desired);
+    for (index, service) in desired.services.iter().enumerate() {
+        let slot = planner.slot(inherited.get(&index).copied())?;
+        planner.service(service, slot)?;
     }
     planner.check_room()?;
     Ok(planner.finish())
@@ -119,8 +122,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn service(&mut self, service: &DesiredService) -> Result<(), DataplaneError> {
-        let slot = self.slot(service)?;
+    fn service(&mut self, service: &DesiredService, slot: Slot) -> Result<(), DataplaneError> {
         for key in &service.keys {
             self.services.insert(*key, slot);
             *self.addresses.entry(key.addr).or_default() |= 1 << key.shift;
@@ -153,11 +155,9 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// The slot the service has, found by any of its port blocks, or a free one.
-    fn slot(&mut self, service: &DesiredService) -> Result<Slot, DataplaneError> {
-        let known = service.keys.iter().filter_map(|key| self.shadow.slot_of(key));
-        let known = known.into_iter().find(|slot| !self.claimed_slots.contains(slot));
-        let slot = match known {
+    /// The slot a service takes over, or a free one.
+    fn slot(&mut self, inherited: Option<Slot>) -> Result<Slot, DataplaneError> {
+        let slot = match inherited {
             Some(slot) => slot,
             None => {
                 while self.used_slots.contains(&self.next_slot) {
@@ -369,5 +369,6 @@ fn member(id: ServerId, server: &DesiredServer) -> Member {
     }
 }
 
+mod slots;
 #[cfg(test)]
 mod tests;

@@ -57,17 +57,8 @@ pub struct Totals {
     pub passed: u64,
     /// Answers of its own.
     pub answered: u64,
-}
-
-/// How full a table is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fill {
-    /// The map.
-    pub map: &'static str,
-    /// Entries.
-    pub entries: u64,
-    /// Room.
-    pub capacity: u64,
+    /// Packets that would have established a connection, had its table had room.
+    pub table_full: u64,
 }
 
 impl Dataplane {
@@ -144,6 +135,7 @@ impl Dataplane {
             sum.forwarded += stats.forwarded;
             sum.passed += stats.passed;
             sum.answered += stats.answered;
+            sum.table_full += stats.table_full;
         }
         Ok(sum)
     }

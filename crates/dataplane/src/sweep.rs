@@ -1,5 +1,5 @@
-//! Housekeeping: connections idle for too long go, servers nobody uses any more give their slot back, and the counts
-//! that evictions in the half-open table left too high are corrected. The removals themselves are done by the packet
+//! Housekeeping: connections idle for too long go, servers nobody uses any more give their slot back, and counts that
+//! have drifted from what the tables hold are corrected (`recount`). The removals themselves are done by the packet
 //! path's own code (`keel_reap`), which looks at each entry again before it goes.
 use std::collections::{HashMap, HashSet};
 
@@ -10,9 +10,10 @@ use keel_abi::{
 };
 
 use crate::{
-    Dataplane, DataplaneError, ServerId,
+    Dataplane, DataplaneError, Fill, ServerId,
     connections::{Connections, TableKind},
     error::Result,
+    recount::{self, ACTIVE, Counts, Drift, INACTIVE, Moment, PENDING},
 };
 
 /// Idle seconds per class.
@@ -23,6 +24,8 @@ pub type Timeouts = [u32; keel_abi::TIMEOUT_CLASSES];
 pub struct Swept {
     /// Entries found.
     pub found: Connections,
+    /// How full the tables were, before anything was removed.
+    pub fullness: Vec<Fill>,
     /// Connections removed.
     pub removed: u64,
     /// Slots of removed servers given back.
@@ -49,7 +52,7 @@ impl Dataplane {
     /// # Errors
     /// A table can't be read or the housekeeping program can't be run.
     pub fn sweep(&mut self, now_ns: u64) -> Result<Swept> {
-        let before: HashMap<ServerId, u64> = self.pending_counts()?;
+        let before = self.moments()?;
         let mut survey = Survey::default();
         let servers = &self.shadow.servers;
         for kind in TableKind::BOTH {
@@ -58,12 +61,9 @@ impl Dataplane {
         let removed = survey.doomed.len() as u64;
         let mut orders = survey.doomed;
         orders.extend(survey.halves);
-        let mut excess = excess(&before, &survey.pending);
-        let corrections = corrections(&self.excess, &excess);
-        // What is corrected now is no argument next time.
-        excess.retain(|server, _| corrections.iter().all(|order| order.server != *server));
-        self.excess = excess;
-        orders.extend(corrections);
+        let mut drift = self.drift(&before, &survey.counts)?;
+        orders.extend(recount::corrections(&self.drift, &mut drift));
+        self.drift = drift;
         for batch in orders.chunks(REAP_BATCH) {
             self.reap(batch)?;
         }
@@ -78,11 +78,28 @@ impl Dataplane {
         for id in &free {
             self.release(*id)?;
         }
-        Ok(Swept { found: survey.found, removed, released: free, stuck: survey.stuck })
+        let fullness = self.fullness(survey.found, now_ns)?;
+        Ok(Swept { found: survey.found, fullness, removed, released: free, stuck: survey.stuck })
     }
 
-    fn pending_counts(&self) -> Result<HashMap<ServerId, u64>> {
-        self.shadow.servers.keys().map(|id| Ok((*id, self.load(*id)?.pending))).collect()
+    fn moment(&self, id: ServerId) -> Result<Moment> {
+        Ok(Moment::new(&self.load(id)?, self.server_counters(id)?.connections))
+    }
+
+    fn moments(&self) -> Result<HashMap<ServerId, Moment>> {
+        self.shadow.servers.keys().map(|id| Ok((*id, self.moment(*id)?))).collect()
+    }
+
+    /// What the counts of before a walk differ by from what it found.
+    fn drift(&self, before: &HashMap<ServerId, Moment>, found: &HashMap<ServerId, Counts>) -> Result<Drift> {
+        let mut drift = Drift::new();
+        for (id, before) in before {
+            let found = found.get(id).copied().unwrap_or_default();
+            if !before.agrees(&found) {
+                drift.insert(*id, recount::drift(before, &self.moment(*id)?, &found));
+            }
+        }
+        Ok(drift)
     }
 
     fn reap(&self, records: &[ReapRecord]) -> Result<()> {
@@ -111,7 +128,7 @@ struct Survey {
     doomed: Vec<ReapRecord>,
     /// Entries for replies whose connection is idle, or gone without them.
     halves: Vec<ReapRecord>,
-    pending: HashMap<ServerId, u64>,
+    counts: HashMap<ServerId, Counts>,
     used: HashSet<ServerId>,
     stuck: HashMap<ServerId, Stuck>,
 }
@@ -147,8 +164,8 @@ impl Survey {
             }
             return;
         }
-        if half && server.is_some() {
-            *self.pending.entry(entry.server).or_default() += 1;
+        if server.is_some() {
+            self.counts.entry(entry.server).or_default()[class_of_count(half, entry.state)] += 1;
         }
         if doomed {
             self.doomed.push(order);
@@ -183,57 +200,11 @@ fn class_of(key: &FlowKey, entry: &Connection) -> u32 {
     if key.proto == IPPROTO_TCP { TcpState::from_u8(entry.state).timeout_class() } else { timeout_class::UDP }
 }
 
-/// How many more pending connections were counted than found. Counted before the walk: a connection that began
-/// meanwhile is found but was not counted.
-fn excess(before: &HashMap<ServerId, u64>, found: &HashMap<ServerId, u64>) -> HashMap<ServerId, i32> {
-    before
-        .iter()
-        .filter_map(|(server, counted)| {
-            let found = found.get(server).copied().unwrap_or(0);
-            let excess = i32::try_from(counted.checked_sub(found)?).ok().filter(|excess| *excess > 0)?;
-            Some((*server, excess))
-        })
-        .collect()
-}
-
-/// Orders that bring the pending counts down. Connections that left the table during the walk look like an excess too:
-/// a few are believed only when the last walk found as many.
-fn corrections(last: &HashMap<ServerId, i32>, excess: &HashMap<ServerId, i32>) -> Vec<ReapRecord> {
-    excess
-        .iter()
-        .map(|(server, now)| {
-            let lasting = last.get(server).copied().unwrap_or(0).min(*now);
-            (*server, if *now > SLACK { *now } else { lasting })
-        })
-        .filter(|(_, correction)| *correction > 0)
-        .map(|(server, correction)| ReapRecord {
-            kind: reap_kind::PENDING,
-            argument: (-correction) as u32,
-            server,
-            ..Default::default()
-        })
-        .collect()
-}
-
-/// See [`corrections`].
-const SLACK: i32 = 8;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn corrections_go_down_only_and_small_ones_wait_for_a_second_look() {
-        let before = HashMap::from([(1, 1000), (2, 10), (3, 5)]);
-        let found = HashMap::from([(1, 100), (2, 7), (3, 50)]);
-        let first = excess(&before, &found);
-        assert_eq!(first, HashMap::from([(1, 900), (2, 3)]));
-        let orders = corrections(&HashMap::new(), &first);
-        assert_eq!(orders.len(), 1);
-        assert_eq!((orders[0].server, orders[0].argument as i32), (1, -900));
-        let second = HashMap::from([(2, 2)]);
-        let orders = corrections(&first, &second);
-        assert_eq!(orders.len(), 1);
-        assert_eq!((orders[0].server, orders[0].argument as i32), (2, -2));
+/// The count that an entry of a client is in.
+fn class_of_count(half: bool, tcp_state: u8) -> usize {
+    match TcpState::from_u8(tcp_state).is_active() {
+        _ if half => PENDING,
+        true => ACTIVE,
+        false => INACTIVE,
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    apply, completions, config, connections, drops, explain, perf, realserver, server, service, status,
-    version,
+    apply, completions, config, connections, drops, explain, floating, perf, realserver, server, service,
+    status, version,
 };
 use crate::style::ColorChoice;
 
@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Service(service::Service),
     #[command(subcommand)]
     Server(server::Server),
+    #[command(subcommand)]
+    Floating(floating::Floating),
     Apply(apply::Apply),
     #[command(subcommand)]
     Config(config::Config),

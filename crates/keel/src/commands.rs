@@ -6,6 +6,7 @@ pub mod config;
 pub mod connections;
 pub mod drops;
 pub mod explain;
+pub mod floating;
 pub mod perf;
 pub(crate) mod realserver;
 pub(crate) mod server;
@@ -28,6 +29,7 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_>) -> Outcome 
         Command::Status(command) => command.run(context).await,
         Command::Service(command) => command.run(context).await,
         Command::Server(command) => command.run(context).await,
+        Command::Floating(command) => command.run(context).await,
         Command::Apply(command) => command.run(context).await,
         Command::Config(command) => command.run(context).await,
         Command::Connections(command) => command.run(context).await,

@@ -71,6 +71,7 @@ async fn every_command_that_looks_answers_in_text_and_in_json() {
         "status",
         "service list",
         "service show HTTP-Cluster",
+        "floating list",
         "config show",
         "config history",
         "connections --limit 2",
@@ -129,6 +130,21 @@ async fn services_and_servers_are_added_changed_and_removed() {
     assert_eq!(newest[0], "service web removed");
     assert!(newest[3].contains(r#"address = "10.0.0.2", port = 8080, weight = 50"#), "{newest:?}");
     assert!(newest[5].contains(r#"address = "2001:db8::80""#), "{newest:?}");
+}
+
+#[tokio::test]
+async fn floating_addresses_are_added_and_removed() {
+    let appliance = Appliance::start();
+    let added = appliance.keel("floating add 10.9.0.1/24 --interface eth1").await;
+    assert_eq!(added.out, "Revision 2 is in force, after 1.\n  floating address 10.9.0.1/24 added\n");
+    let all = appliance.keel("floating list --json").await.json();
+    assert_eq!((&all[2]["address"], &all[2]["interface"]), (&"10.9.0.1/24".into(), &"eth1".into()));
+    assert_eq!(appliance.keel("floating add 10.9.0.1/24").await.code, code::CONFLICT);
+    assert_eq!(appliance.keel("floating rm 10.9.0.1").await.code, code::SUCCESS);
+    let gone = appliance.keel("floating rm 10.9.0.1").await;
+    assert_eq!(gone.code, code::FAILURE);
+    assert!(gone.err.contains("use one of: 10.0.0.1/24"), "{}", gone.err);
+    assert_eq!(appliance.keel("floating rm 10.9.0.1 --if-exists").await.code, code::SUCCESS);
 }
 
 #[tokio::test]
@@ -217,6 +233,7 @@ async fn mistakes_in_the_command_line_are_exit_code_2() {
         "server set HTTP-Cluster IIS1",
         "server set HTTP-Cluster IIS1 --weight 65536",
         "connections --state OPEN",
+        "floating add 10.0.0.300",
         "nonsense",
     ];
     for line in lines {

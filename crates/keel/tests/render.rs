@@ -5,7 +5,7 @@ mod support;
 
 use keel_api::fake::sample;
 use keel_api::{Diff, ExplainQuery, Explanation, Protocol};
-use keel_cli::{Overview, Style, config, connections, drops, explain, perf, service, status};
+use keel_cli::{Overview, Style, config, connections, drops, explain, floating, perf, service, status};
 use support::golden;
 
 const NARROW: Style = Style { color: false, unicode: true, width: Some(80) };
@@ -51,6 +51,13 @@ fn services_are_as_committed() {
     in_every_style("service-show", |style| service::show(&sample::services()[0], style));
     assert!(longest_line(&service::list(&sample::services(), &NARROW)) <= 80);
     assert!(longest_line(&service::show(&sample::services()[0], &NARROW)) <= 80);
+}
+
+#[test]
+fn floating_addresses_are_as_committed() {
+    let mut all = sample::floating_ips();
+    (all[1].held, all[1].interface) = (false, None);
+    in_every_style("floating-list", |style| floating::list(&all, style));
 }
 
 #[test]

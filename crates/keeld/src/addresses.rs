@@ -126,6 +126,8 @@ impl Node {
             Err(error) => return self.fail("floating addresses", &error),
         };
         self.floating.write_down(&wanted);
+        // Before the addresses: nothing may leave from one by the wrong way.
+        self.apply_rules().await;
         self.take_away(&wanted, &present).await;
         for (address, wanted) in wanted {
             let subject = format!("address {address}");

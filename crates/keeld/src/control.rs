@@ -1,10 +1,13 @@
 //! The control API's verbs, carried out on the node.
+mod presence;
+
 use keel_api::{
     ApiError, Caller, Candidate, Committed, ConfigText, ConnectionFilter, ConnectionPage, Control, Diff,
-    DiffQuery, Drops, ExplainQuery, Explanation, Fields, FloatingIp, Intent, NewServer, NewService,
-    Performance, RealServerHelp, Revision, ServerAction, ServiceStatus, Status, Validation, settings,
+    DiffQuery, Drops, ExplainQuery, Explanation, Fields, FloatingIp, Intent, NewFloatingIp, NewServer,
+    NewService, Performance, RealServerHelp, Revision, ServerAction, ServiceStatus, Status, Validation,
+    settings,
 };
-use keel_model::{AdminState, Problem, edit, realserver};
+use keel_model::{AdminState, Cluster, Problem, edit, realserver};
 
 use crate::{
     clock,
@@ -23,6 +26,11 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(node: Shared) -> Self {
         Self { node }
+    }
+
+    /// Looks at what runs before it is edited.
+    async fn check(&self, of: impl Fn(&Cluster) -> Result<()>) -> Result<()> {
+        of(&self.node.lock().await.cluster)
     }
 
     /// Edits the running text and puts the result in force.
@@ -193,6 +201,7 @@ impl Control for App {
     }
 
     async fn add_service(&self, caller: &Caller, new: &NewService, intent: &Intent) -> Result<Committed> {
+        self.check(|cluster| presence::new_service(cluster, &new.name)).await?;
         self.edit(caller, intent, |text| {
             let fields = pairs(&new.fields)?;
             let mut text = edit::add_service(text, &new.name, &borrowed(&fields))?;
@@ -212,6 +221,7 @@ impl Control for App {
         fields: &Fields,
         intent: &Intent,
     ) -> Result<Committed> {
+        self.check(|cluster| presence::known(cluster, name, None)).await?;
         self.edit(caller, intent, |text| {
             set_all(
                 text,
@@ -224,6 +234,7 @@ impl Control for App {
     }
 
     async fn remove_service(&self, caller: &Caller, name: &str, intent: &Intent) -> Result<Committed> {
+        self.check(|cluster| presence::known(cluster, name, None)).await?;
         self.edit(caller, intent, |text| edit::remove_service(text, name)).await
     }
 
@@ -234,6 +245,7 @@ impl Control for App {
         new: &NewServer,
         intent: &Intent,
     ) -> Result<Committed> {
+        self.check(|cluster| presence::new_server(cluster, service, &new.name)).await?;
         self.edit(caller, intent, |text| {
             let fields = pairs(&new.fields)?;
             edit::add_server(text, service, &new.name, &borrowed(&fields))
@@ -249,6 +261,7 @@ impl Control for App {
         fields: &Fields,
         intent: &Intent,
     ) -> Result<Committed> {
+        self.check(|cluster| presence::known(cluster, service, Some(server))).await?;
         self.edit(caller, intent, |text| {
             set_all(
                 text,
@@ -267,6 +280,7 @@ impl Control for App {
         server: &str,
         intent: &Intent,
     ) -> Result<Committed> {
+        self.check(|cluster| presence::known(cluster, service, Some(server))).await?;
         self.edit(caller, intent, |text| edit::remove_server(text, service, server)).await
     }
 
@@ -278,6 +292,7 @@ impl Control for App {
         action: ServerAction,
         intent: &Intent,
     ) -> Result<Committed> {
+        self.check(|cluster| presence::known(cluster, service, Some(server))).await?;
         self.edit(caller, intent, |text| match action {
             ServerAction::Online => edit::set_state(text, service, server, AdminState::Online),
             ServerAction::Drain => edit::set_state(text, service, server, AdminState::Drain),
@@ -327,5 +342,21 @@ impl Control for App {
 
     async fn floating_ips(&self, _: &Caller) -> Result<Vec<FloatingIp>> {
         Ok(self.node.lock().await.floating_ips())
+    }
+
+    async fn add_floating_ip(
+        &self,
+        caller: &Caller,
+        new: &NewFloatingIp,
+        intent: &Intent,
+    ) -> Result<Committed> {
+        self.check(|cluster| presence::new_floating_ip(cluster, new)).await?;
+        let interface = new.interface.as_deref();
+        self.edit(caller, intent, |text| edit::add_floating_ip(text, new.address, interface)).await
+    }
+
+    async fn remove_floating_ip(&self, caller: &Caller, address: &str, intent: &Intent) -> Result<Committed> {
+        self.check(|cluster| presence::floating_ip(cluster, address)).await?;
+        self.edit(caller, intent, |text| edit::remove_floating_ip(text, address)).await
     }
 }

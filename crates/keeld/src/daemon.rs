@@ -35,6 +35,7 @@ use crate::{
     names::{self, Names},
     node::{Node, check},
     rates::Sampler,
+    seed,
 };
 
 /// How often counters are read.
@@ -119,11 +120,12 @@ async fn start(args: &Args) -> Result<Node> {
     let floating = Floating::open(args.run_dir.join("addresses.json"));
     let (cluster, adopted) = read_cluster(&mut store, &config, &netlink, &floating).await?;
     let options = Options { bpf_dir: args.bpf_dir.clone(), sizes: sizes(&cluster) };
-    let (dataplane, adoption) = Dataplane::open(&options).context("starting the packet path")?;
+    let (mut dataplane, adoption) = Dataplane::open(&options).context("starting the packet path")?;
     match adoption {
         Adoption::Fresh => info!("packet path loaded"),
         Adoption::Adopted => info!("packet path taken over with its connections"),
     }
+    seed::give_seed(&mut dataplane, &args.state_dir)?;
     let mut node = Node {
         store,
         cluster,

@@ -18,8 +18,10 @@ mod interfaces;
 mod lookup;
 mod names;
 mod node;
+mod policy;
 mod rates;
 mod routes;
+mod seed;
 mod view;
 mod warnings;
 

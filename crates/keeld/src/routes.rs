@@ -1,23 +1,24 @@
-//! Routes and policy routes of `node.toml`. What is ours carries our protocol number, so that what is no longer wanted is
+//! Routes of `node.toml` and routing rules, which [`crate::policy`] decides. What is ours carries our protocol number, so that what is no longer wanted is
 //! found and removed whoever added it, and nobody else's routes are touched.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use keel_model::{Destination, Route as WantedRoute};
-use keel_net::{NetError, PolicyRule, Route};
+use keel_net::{NetError, Route};
 
-use crate::node::Node;
-
-/// Where policy rules without a priority go: before the main table's 32766.
-const PRIORITY: u32 = 10_000;
+use crate::{node::Node, policy};
 
 impl Node {
-    /// Makes the kernel's routes and rules what `node.toml` wants.
+    /// Makes the kernel's routes what `node.toml` wants.
     pub(crate) async fn apply_routes(&mut self) {
         match self.make_routes().await {
             Ok(()) => self.succeed("routes"),
             Err(error) => self.fail("routes", &error),
         }
+    }
+
+    /// Makes the kernel's rules what `node.toml` and the virtual addresses want.
+    pub(crate) async fn apply_rules(&mut self) {
         match self.make_rules().await {
             Ok(()) => self.succeed("policy routes"),
             Err(error) => self.fail("policy routes", &error),
@@ -60,17 +61,7 @@ impl Node {
     }
 
     async fn make_rules(&mut self) -> Result<(), NetError> {
-        let wanted: Vec<PolicyRule> = self
-            .config
-            .policy_routes
-            .iter()
-            .map(|rule| PolicyRule {
-                from: rule.from.trunc(),
-                to: None,
-                table: rule.table,
-                priority: rule.priority.unwrap_or(PRIORITY),
-            })
-            .collect();
+        let wanted = policy::rules(&self.config, &self.cluster);
         let present = self.netlink.our_rules().await?;
         for rule in wanted.iter().filter(|rule| !present.contains(rule)) {
             self.netlink.add_rule(rule).await?;

@@ -11,7 +11,7 @@ use keel_api::{
     Neighbour, NodeRole, Performance, ProgramStats, Protocol, Rates, ServerState, ServerStatus,
     ServiceStatus, Status, Totals, Versions, light_of,
 };
-use keel_dataplane::{ConnectionRow, DesiredService, ServerCounters, ServerId};
+use keel_dataplane::{ConnectionRow, DesiredService, Fill, ServerCounters, ServerId};
 use keel_model::{AdminState, Server, Service, ServiceKind};
 
 use crate::{
@@ -298,25 +298,30 @@ impl Node {
             add(&mut rates, service.rates);
         }
         let shadow = self.dataplane.shadow();
-        let (connections, half_open) =
-            self.dataplane.capacities().map_err(|error| ApiError::internal(&error))?;
-        let found = self.last_sweep.found;
-        let fill = |map: &str, holds: &str, entries: u64, capacity: u32| MapFill {
+        let fill = |map: &str, holds: &str, entries: u64, capacity: u64| MapFill {
             map: map.to_owned(),
             holds: holds.to_owned(),
             entries,
-            capacity: u64::from(capacity),
+            capacity,
         };
+        let of_traffic = |full: &Fill| {
+            let holds = match full.map {
+                "CONNECTIONS" => "established connections",
+                "HALF_OPEN" => "connections not yet established",
+                _ => "persistence entries",
+            };
+            fill(&full.map.to_lowercase(), holds, full.entries, full.capacity)
+        };
+        let mut maps: Vec<MapFill> = self.last_sweep.fullness.iter().map(of_traffic).collect();
+        maps.extend([
+            fill("services", "port blocks of services", shadow.services.len() as u64, 131_072),
+            fill("servers", "servers of services", shadow.servers.len() as u64, 65_536),
+            fill("paths", "different server addresses", shadow.paths.len() as u64, 16_384),
+        ]);
         Ok(Performance {
             interfaces: self.shown_attachments(),
             program: self.program_stats(),
-            maps: vec![
-                fill("connections", "established connections", found.established, connections),
-                fill("half_open", "connections not yet established", found.half_open, half_open),
-                fill("services", "port blocks of services", shadow.services.len() as u64, 131_072),
-                fill("servers", "servers of services", shadow.servers.len() as u64, 65_536),
-                fill("paths", "different server addresses", shadow.paths.len() as u64, 16_384),
-            ],
+            maps,
             packets: rates.packets_in + rates.packets_out,
             bytes: rates.bytes_in + rates.bytes_out,
             cpus: cpu_loads(),

@@ -1,7 +1,7 @@
 //! What an administrator should know and can do something about: what the configuration wanted and the network refused,
 //! handshakes that don't end, names without an address, edits that wait.
 use keel_api::{ServiceStatus, Warning};
-use keel_dataplane::ServerId;
+use keel_dataplane::{Fill, ServerId};
 use keel_model::{Host, Mode4, Problem, Service, Severity};
 
 use crate::{names::Trouble, node::Node};
@@ -33,6 +33,8 @@ impl Node {
         }
         warnings.extend(self.names_in_trouble());
         warnings.extend(self.resized());
+        let refused = self.dataplane.totals().map_or(0, |totals| totals.table_full);
+        warnings.extend(self.last_sweep.fullness.iter().filter_map(|fill| crowded(fill, refused)));
         if let Ok(Some(_)) = self.store.edited_on_disk() {
             warnings.push(Warning {
                 severity: Severity::Warning,
@@ -125,5 +127,72 @@ impl Node {
                 service.address
             )),
         }
+    }
+}
+
+/// A table that is nearly full, and what happens when it is. `refused` counts packets that proved a connection for which
+/// there was no room.
+fn crowded(fill: &Fill, refused: u64) -> Option<Warning> {
+    if !fill.is_nearly_full() {
+        return None;
+    }
+    let (key, holds, consequence) = match fill.map {
+        "CONNECTIONS" => (
+            "connections",
+            "connection table",
+            match refused {
+                0 => "when it is full, new connections stay half-open and may be forgotten".to_owned(),
+                n => format!(
+                    "new connections that find no room stay half-open and may be forgotten: {n} packet(s) have \
+                     found none so far"
+                ),
+            },
+        ),
+        "HALF_OPEN" => (
+            "half_open",
+            "table of half-open connections",
+            "the longest unused are forgotten: a flood of SYNs, or servers that don't answer?".to_owned(),
+        ),
+        "PERSISTENCE" => (
+            "persistence_entries",
+            "persistence table",
+            "when it is full, clients that were away the longest may get another server".to_owned(),
+        ),
+        _ => return None,
+    };
+    Some(Warning {
+        severity: Severity::Warning,
+        subject: "layer4".to_owned(),
+        text: format!(
+            "the {holds} is {} % full, {} of {} entries; {consequence}",
+            fill.percent(),
+            fill.entries,
+            fill.capacity
+        ),
+        remedy: Some(format!(
+            "raise layer4.{key}; the new size takes effect after `keeld --detach`, which ends all connections"
+        )),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_is_nearly_full_is_announced_with_its_setting() {
+        let fill = |map, entries| Fill { map, entries, capacity: 1000 };
+        for (map, key) in [
+            ("CONNECTIONS", "layer4.connections"),
+            ("HALF_OPEN", "layer4.half_open"),
+            ("PERSISTENCE", "layer4.persistence_entries"),
+        ] {
+            assert_eq!(crowded(&fill(map, 799), 0), None);
+            let warning = crowded(&fill(map, 834), 0).unwrap();
+            assert!(warning.text.contains("83 % full, 834 of 1000"), "{}", warning.text);
+            assert!(warning.remedy.unwrap().contains(key));
+        }
+        let refused = crowded(&fill("CONNECTIONS", 1000), 77).unwrap();
+        assert!(refused.text.contains("77 packet(s)"), "{}", refused.text);
     }
 }

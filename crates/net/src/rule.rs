@@ -27,17 +27,31 @@ pub struct PolicyRule {
     pub table: u32,
     /// Lower is asked first. The main table is asked at 32766.
     pub priority: u32,
+    /// The table's default route doesn't count: what only that would match goes on to the next rule.
+    pub without_default: bool,
 }
 
 impl fmt::Display for PolicyRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: from {}", self.priority, self.from)?;
         self.to.map_or(Ok(()), |to| write!(f, " to {to}"))?;
-        write!(f, " lookup {}", self.table)
+        write!(f, " lookup {}", self.table)?;
+        if self.without_default { f.write_str(" suppress_prefixlength 0") } else { Ok(()) }
     }
 }
 
 impl PolicyRule {
+    /// Packets from `from` are looked up in `table`.
+    pub fn new(from: IpNet, table: u32, priority: u32) -> Self {
+        Self { from, to: None, table, priority, without_default: false }
+    }
+
+    /// The same, but for the table's default route.
+    #[must_use]
+    pub fn without_default(self) -> Self {
+        Self { without_default: true, ..self }
+    }
+
     fn message(&self) -> RuleMessage {
         let mut message = RuleMessage::default();
         message.header.family = family(self.from.addr());
@@ -47,6 +61,9 @@ impl PolicyRule {
         add.push(RuleAttribute::Table(self.table));
         add.push(RuleAttribute::Priority(self.priority));
         add.push(RuleAttribute::Protocol(RouteProtocol::from(OUR_PROTOCOL)));
+        if self.without_default {
+            add.push(RuleAttribute::SuppressPrefixLen(0));
+        }
         if self.from.prefix_len() > 0 {
             message.header.src_len = self.from.prefix_len();
             add.push(RuleAttribute::Source(self.from.network()));
@@ -66,6 +83,7 @@ impl PolicyRule {
             _ => return None,
         };
         let (mut from, mut to, mut protocol) = (any, None, 0);
+        let mut without_default = false;
         let (mut table, mut priority) = (u32::from(message.header.table), 0);
         for attribute in &message.attributes {
             match attribute {
@@ -73,12 +91,13 @@ impl PolicyRule {
                 RuleAttribute::Destination(ip) => to = IpNet::new(*ip, message.header.dst_len).ok(),
                 RuleAttribute::Table(id) => table = *id,
                 RuleAttribute::Priority(number) => priority = *number,
+                RuleAttribute::SuppressPrefixLen(0) => without_default = true,
                 RuleAttribute::Protocol(number) => protocol = u8::from(*number),
                 _ => {}
             }
         }
         let from = IpNet::new(from, message.header.src_len).ok()?;
-        (protocol == OUR_PROTOCOL).then_some(Self { from, to, table, priority })
+        (protocol == OUR_PROTOCOL).then_some(Self { from, to, table, priority, without_default })
     }
 }
 

@@ -15,6 +15,7 @@ mod pending;
 mod recovery;
 mod revision;
 mod secret;
+mod seed;
 mod store;
 
 #[cfg(test)]
@@ -35,4 +36,5 @@ pub use pending::Pending;
 pub use recovery::Repair;
 pub use revision::Meta;
 pub use secret::{Secret, Secrets};
+pub use seed::{hash_seed, keep_hash_seed};
 pub use store::{Commit, Committed, Paths, Store};

@@ -33,6 +33,19 @@ pub fn totals<'a>() -> Option<&'a mut TrafficStats> {
     TRAFFIC.get_ptr_mut(0).map(|p| unsafe { &mut *p })
 }
 
+/// `E2BIG`, what a hash map without room answers (errno-base.h).
+const E2BIG: i64 = -7;
+
+/// Looks at why the connection table refused an entry, and counts it if there was no room.
+#[inline(always)]
+pub fn refused(error: i64) {
+    if error == E2BIG
+        && let Some(totals) = totals()
+    {
+        totals.table_full += 1;
+    }
+}
+
 /// This CPU's counters of a server.
 #[inline(always)]
 pub fn stats<'a>(server: u32) -> Option<&'a mut ServerStats> {

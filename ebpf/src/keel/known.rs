@@ -7,7 +7,7 @@ use keel_abi::{
 
 use crate::{
     answer,
-    count::{Class, add, drop, shift},
+    count::{Class, add, drop, refused, shift},
     fresh, lease,
     maps::{CONNECTIONS, HALF_OPEN, PERSISTENCE, PERSISTENCE_NEW, SERVERS, Scratch},
     route::{self, ANEW, CLIENT, Route},
@@ -323,7 +323,8 @@ fn promote(packet: &Packet, entry: &mut Connection, now: u64) {
         return;
     }
     let id = entry.server;
-    if CONNECTIONS.insert(packet.key, &*entry, 1).is_err() {
+    if let Err(error) = CONNECTIONS.insert(packet.key, &*entry, 1) {
+        refused(error.into());
         return;
     }
     add(id, class(state), 1);
@@ -343,7 +344,8 @@ fn promote_reply(packet: &Packet, server: &Server, state: u8) -> bool {
     // SAFETY: a live element, see `reply_entry`.
     let half = unsafe { &mut *half };
     half.state = state;
-    if CONNECTIONS.insert(key, &*half, 0).is_err() {
+    if let Err(error) = CONNECTIONS.insert(key, &*half, 0) {
+        refused(error.into());
         return false;
     }
     let _ = HALF_OPEN.remove(key);

@@ -41,9 +41,16 @@ fn carry_out(record: &ReapRecord, now: u64) {
     match record.kind {
         reap_kind::EXPIRE => expire(&record.key, record.argument as u64 * 1_000_000_000, now),
         reap_kind::REMOVE => expire(&record.key, 0, now),
-        reap_kind::PENDING => add(record.server, Class::Pending, record.argument as i32 as i64),
+        reap_kind::PENDING => correct(record, Class::Pending),
+        reap_kind::ACTIVE => correct(record, Class::Active),
+        reap_kind::INACTIVE => correct(record, Class::Inactive),
         _ => {}
     }
+}
+
+#[inline(always)]
+fn correct(record: &ReapRecord, class: Class) {
+    add(record.server, class, record.argument as i32 as i64);
 }
 
 /// Removes the connection of `key` if neither direction has been busy for `idle_ns`.

@@ -82,6 +82,36 @@ fn addresses_go_on_after_a_restart_and_do_not_pile_up() {
 }
 
 #[test]
+fn floating_addresses_are_added_and_removed_by_command() {
+    let rig = Rig::up("floating", Topology::TwoArm);
+    let web = config(&[web("192.168.2.200", "10.0.0.10").with("mode = \"nat\"")]);
+    rig.apply(&format!("# ours\n{web}"));
+    let on = |interface: &str, address: &str| {
+        rig.run("lb1", &["ip", "-br", "address", "show", interface]).ok().contains(address)
+    };
+    rig.keel(&["floating", "add", "10.0.0.5/24"]).ok();
+    rig.keel(&["floating", "add", "2001:db8::5", "--interface", "eth1"]).ok();
+    assert!(on("eth1", "10.0.0.5/24") && on("eth1", "2001:db8::5/128"));
+    let list = rig.keel(&["floating", "list"]).ok();
+    let line = |address: &str| list.lines().find(|line| line.starts_with(address)).unwrap_or_default();
+    assert!(line("10.0.0.5/24").contains("held") && line("10.0.0.5/24").contains("eth1"), "{list}");
+    assert!(line("192.168.2.200").contains("web-192-168-2-200"), "{list}");
+    let revision = rig.revision();
+    assert!(rig.keel(&["floating", "add", "10.0.0.5/24"]).failed(5).contains("keel floating rm 10.0.0.5/24"));
+    assert!(rig.keel(&["floating", "add", "172.16.0.1/24"]).failed(3).contains("floating_ip[2]"));
+    assert!(rig.keel(&["floating", "add", "10.0.0.7/24", "--interface", "eth9"]).failed(3).contains("eth9"));
+    assert!(rig.keel(&["floating", "rm", "192.168.2.200"]).failed(5).contains("keel service rm"));
+    assert!(rig.keel(&["floating", "rm", "10.0.0.6"]).failed(1).contains("10.0.0.5/24"));
+    rig.keel(&["floating", "rm", "10.0.0.6", "--if-exists"]).ok();
+    assert_eq!(rig.revision(), revision, "nothing changed");
+    rig.keel(&["floating", "rm", "10.0.0.5"]).ok();
+    rig.keel(&["floating", "rm", "2001:db8::5"]).ok();
+    assert!(!on("eth1", "10.0.0.5") && !on("eth1", "2001:db8::5"));
+    let left = rig.read("/etc/evenkeel/cluster.toml");
+    assert_eq!(left.trim_end(), format!("# ours\n{web}").trim_end(), "nothing else is touched");
+}
+
+#[test]
 fn an_address_of_the_machine_cannot_be_virtual() {
     let rig = Rig::up("own", Topology::TwoArm);
     for (vip, servers) in

@@ -135,8 +135,11 @@ fn connections_are_listed_with_their_states() {
 fn mistakes_on_the_command_line_are_answered_with_what_to_do() {
     let rig = Rig::up("mistakes", Topology::OneArm);
     rig.apply(&config(&[Service::new("web", "192.168.2.200", "80").servers("192.168.2.10", 2)]));
-    let error = rig.keel(&["server", "drain", "web", "rs11"]).failed(3);
-    assert!(error.contains("rs11") && error.contains("did you mean `rs1`"), "{error}");
+    let error = rig.keel(&["server", "drain", "web", "rs11"]).failed(1);
+    assert!(error.contains("rs11") && error.contains("use one of: rs1, rs2"), "{error}");
+    rig.keel(&["service", "rm", "mail", "--if-exists"]).ok();
+    rig.keel(&["server", "rm", "web", "rs11", "--if-exists"]).ok();
+    rig.keel(&["server", "add", "web", "rs1", "192.168.2.103"]).failed(5);
     let error = rig.keel(&["service", "show", "wbe"]).failed(1);
     assert!(error.contains("wbe") && error.contains("web"), "{error}");
     rig.keel(&["explain", "nonsense", "192.168.2.200:80"]).failed(2);

@@ -9,8 +9,8 @@ use crate::control::Intent;
 use crate::error::Kind;
 use crate::types::{
     Candidate, Committed, ConfigText, ConnectionFilter, ConnectionPage, Diff, DiffQuery, Drops, ExplainQuery,
-    Explanation, Fields, FloatingIp, NewServer, NewService, Performance, RealServerHelp, Revision,
-    ServerAction, ServiceStatus, Status, Text, Validation,
+    Explanation, Fields, FloatingIp, NewFloatingIp, NewServer, NewService, Performance, RealServerHelp,
+    Revision, ServerAction, ServiceStatus, Status, Text, Validation,
 };
 
 type Answer<T> = Result<T, ClientError>;
@@ -202,5 +202,15 @@ impl Client {
     /// All floating addresses.
     pub async fn floating_ips(&self) -> Answer<Vec<FloatingIp>> {
         self.call(get("floating-ips")).await
+    }
+
+    /// Adds a floating address by hand.
+    pub async fn add_floating_ip(&self, new: &NewFloatingIp, intent: &Intent) -> Answer<Committed> {
+        self.call(change(Method::POST, "floating-ips", intent)?.body(new)?).await
+    }
+
+    /// Removes a floating address that was added by hand.
+    pub async fn remove_floating_ip(&self, address: &str, intent: &Intent) -> Answer<Committed> {
+        self.call(change(Method::DELETE, format!("floating-ips/{}", segment(address)), intent)?).await
     }
 }

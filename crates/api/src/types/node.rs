@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use keel_model::Severity;
 use serde::{Deserialize, Serialize};
@@ -243,6 +244,17 @@ pub struct FloatingIp {
     pub interface: Option<String>,
     /// Whether this node holds it now.
     pub held: bool,
+}
+
+/// An address to hold, beside those that come with services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewFloatingIp {
+    /// The address with its prefix length.
+    pub address: IpNet,
+    /// The interface it goes onto; the one in whose network it is when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
 }
 
 /// What to do on the real servers of a service.

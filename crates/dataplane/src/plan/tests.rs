@@ -192,6 +192,128 @@ proptest! {
     }
 }
 
+/// A service by its name, its ports one by one: those that are given.
+fn at_ports(name: &str, ports: &[u16], servers: &[u32]) -> DesiredService {
+    let keys = ports.iter().flat_map(|port| service(1, *port, *port, Vec::new()).keys).collect();
+    let servers = servers.iter().map(|address| server(*address, 0, MODE_DR, true)).collect();
+    DesiredService { name: name.to_owned(), keys, ..service(1, 1, 1, servers) }
+}
+
+/// Id and generation of every live server, by its service's name.
+fn identities(shadow: &Shadow, desired: &Desired) -> BTreeMap<(String, Addr), (ServerId, u32)> {
+    let mut all = BTreeMap::new();
+    for service in &desired.services {
+        let slot = shadow.services[&service.keys[0]];
+        for server in &service.servers {
+            let id = shadow.server_of(slot, server.addr, server.port_be).unwrap();
+            all.insert((service.name.clone(), server.addr), (id, shadow.servers[&id].generation));
+        }
+    }
+    all
+}
+
+/// Who owns each port, each service's servers, which services there are, and their order in the file.
+type Step = (Vec<Option<usize>>, Vec<BTreeSet<u32>>, Vec<bool>, [&'static str; 4]);
+
+/// Ports go from service to service, but each keeps one that is always its own; servers come and go.
+fn moving_ports(own_servers: bool) -> impl Strategy<Value = Vec<Desired>> {
+    let names = ["a", "b", "c", "d"];
+    let step = (
+        prop::collection::vec(prop::option::of(0usize..4), 12),
+        prop::collection::vec(prop::collection::btree_set(1u32..6, 0..5), 4),
+        prop::collection::vec(prop::bool::weighted(0.8), 4),
+        Just(names).prop_shuffle(),
+    );
+    prop::collection::vec(step, 2..8).prop_map(move |steps| {
+        let desired = |(owners, servers, there, order): Step| {
+            let service = |(place, name): (usize, &str)| {
+                let n = names.iter().position(|other| *other == name).unwrap();
+                // Its own one first or last, so that a port that moved may be the first that is looked at.
+                let mut ports: Vec<u16> =
+                    (0..12u16).filter(|p| owners[usize::from(*p)] == Some(n)).map(|p| 100 + p).collect();
+                ports.insert(if place % 2 == 0 { 0 } else { ports.len() }, 50 + n as u16);
+                let base = if own_servers { 10 * n as u32 } else { 0 };
+                let mut servers: Vec<u32> = servers[n].iter().map(|s| base + s).collect();
+                // Somebody who is always there.
+                servers.push(base + 9);
+                at_ports(name, &ports, &servers)
+            };
+            let here = |name: &&str| there[names.iter().position(|other| other == name).unwrap()];
+            let services = order.into_iter().filter(here).enumerate().map(service).collect();
+            Desired { services }
+        };
+        steps.into_iter().map(desired).collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_server_keeps_id_and_generation_as_long_as_it_exists(steps in moving_ports(true)) {
+        let mut shadow = Shadow::default();
+        let mut before = BTreeMap::new();
+        for desired in steps {
+            apply(&mut shadow, &desired);
+            let now = identities(&shadow, &desired);
+            for (server, identity) in &now {
+                if let Some(former) = before.get(server) {
+                    prop_assert_eq!(former, identity, "{:?} is another one now", server);
+                }
+            }
+            release(&mut shadow);
+            before = now;
+        }
+    }
+
+    /// With the same servers behind several services it may be open who is who; but never do more servers go than must.
+    #[test]
+    fn no_assignment_of_slots_keeps_more_servers(steps in moving_ports(false)) {
+        let mut shadow = Shadow::default();
+        for desired in steps {
+            let former = shadow.clone();
+            apply(&mut shadow, &desired);
+            let kept = former.servers.keys().filter(|id| shadow.servers[id].state != state::REMOVED).count();
+            prop_assert_eq!(kept, most_kept(&former, &desired.services, &mut HashSet::new()));
+            release(&mut shadow);
+        }
+    }
+}
+
+/// Tries all assignments.
+fn most_kept(shadow: &Shadow, services: &[DesiredService], taken: &mut HashSet<Slot>) -> usize {
+    let Some((service, rest)) = services.split_first() else { return 0 };
+    let mut most = most_kept(shadow, rest, taken);
+    let slots: BTreeSet<Slot> = service.keys.iter().filter_map(|key| shadow.slot_of(key)).collect();
+    for slot in slots {
+        if taken.insert(slot) {
+            let same = |s: &&DesiredServer| shadow.server_of(slot, s.addr, s.port_be).is_some();
+            let kept = service.servers.iter().filter(same).count();
+            most = most.max(kept + most_kept(shadow, rest, taken));
+            taken.remove(&slot);
+        }
+    }
+    most
+}
+
+#[test]
+fn a_range_that_grows_or_shrinks_is_the_same_service() {
+    let mut shadow = Shadow::default();
+    let at = |first, last| Desired {
+        services: vec![service(
+            1,
+            first,
+            last,
+            vec![server(1, 0, MODE_DR, true), server(2, 0, MODE_DR, true)],
+        )],
+    };
+    apply(&mut shadow, &at(80, 80));
+    let before = identities(&shadow, &at(80, 80));
+    for (first, last) in [(80, 81), (80, 95), (84, 87), (1, 65_535), (86, 86), (64, 127)] {
+        apply(&mut shadow, &at(first, last));
+        let now: Vec<_> = identities(&shadow, &at(first, last)).into_values().collect();
+        assert!(now.iter().eq(before.values()), "{first}-{last}: {now:?}");
+    }
+}
+
 fn thousand() -> Desired {
     let services = (0..1000)
         .map(|s| service(s, 80, 80, (0..10).map(|i| server(s * 10 + i, 80, MODE_DR, true)).collect()));

@@ -245,6 +245,20 @@ impl Rig {
         (load.pending as i64, load.active as i64, load.inactive as i64)
     }
 
+    /// Makes a server's counts (pending, active, inactive) what they should not be.
+    pub fn set_counts(&self, id: ServerId, counts: (i64, i64, i64)) {
+        let path = self.bpf.path().join(format!("v{}/maps/LOADS", keel_abi::LAYOUT));
+        let map = Map::from_map_data(MapData::from_pin(path).unwrap()).unwrap();
+        let mut loads = aya::maps::Array::<_, keel_abi::Load>::try_from(map).unwrap();
+        let load = keel_abi::Load {
+            pending: counts.0 as u64,
+            active: counts.1 as u64,
+            inactive: counts.2 as u64,
+            overloaded: 0,
+        };
+        loads.set(id, load, 0).unwrap();
+    }
+
     /// The address of the server that a forwarded frame went to, by its Ethernet address.
     pub fn went_to(&self, frame: &Pkt) -> u8 {
         let run = self.client_sends(frame);

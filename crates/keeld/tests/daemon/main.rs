@@ -5,3 +5,5 @@ mod detach;
 mod journal;
 mod machine;
 mod names;
+mod policy;
+mod seed;

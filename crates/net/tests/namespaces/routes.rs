@@ -71,7 +71,7 @@ fn a_rule_of_ours_sends_a_source_through_its_own_table() {
             let route = Route::new("0.0.0.0/0".parse().unwrap(), gateway.parse().ok(), None).in_table(table);
             netlink.add_route(&route).await.unwrap();
         }
-        let rule = PolicyRule { from: "10.0.0.9/32".parse().unwrap(), to: None, table: 1009, priority: 1000 };
+        let rule = PolicyRule::new("10.0.0.9/32".parse().unwrap(), 1009, 1000);
         netlink.add_rule(&rule).await.unwrap();
         netlink.add_rule(&rule).await.expect("adding twice is fine");
         assert_eq!(netlink.our_rules().await.unwrap(), std::slice::from_ref(&rule));
@@ -92,6 +92,29 @@ fn a_rule_of_ours_sends_a_source_through_its_own_table() {
 }
 
 #[test]
+fn a_rule_without_the_default_route_reaches_what_is_near_and_nothing_else() {
+    let (left, _right) = pair();
+    left.run(async || {
+        let netlink = Netlink::connect().unwrap();
+        ip("addr add 172.16.0.9/32 dev eth0");
+        ip("route add default via 10.0.0.2");
+        ip("route add default via 10.0.0.3 table 1009");
+        let from = "172.16.0.9/32".parse().unwrap();
+        let rules = [PolicyRule::new(from, 254, 1000).without_default(), PolicyRule::new(from, 1009, 1001)];
+        for rule in &rules {
+            netlink.add_rule(rule).await.unwrap();
+        }
+        assert_eq!(netlink.our_rules().await.unwrap(), rules);
+        for (to, neighbour) in [("10.0.0.77", "10.0.0.77"), ("192.168.3.10", "10.0.0.3")] {
+            let hop = netlink.next_hop_from(to.parse().unwrap(), "172.16.0.9".parse().ok()).await.unwrap();
+            assert_eq!(hop.neighbour.to_string(), neighbour, "to {to}");
+        }
+        netlink.remove_rule(&rules[0]).await.unwrap();
+        assert_eq!(netlink.our_rules().await.unwrap(), &rules[1..]);
+    });
+}
+
+#[test]
 fn removing_all_ours_leaves_the_administrators() {
     let (left, _right) = pair();
     left.run(async || {
@@ -107,8 +130,7 @@ fn removing_all_ours_leaves_the_administrators() {
                 .add_route(&Route::new(to.parse().unwrap(), via.parse().ok(), None).in_table(1009))
                 .await
                 .unwrap();
-            let rule =
-                PolicyRule { from: to.parse().unwrap(), to: to.parse().ok(), table: 1009, priority: 1001 };
+            let rule = PolicyRule { to: to.parse().ok(), ..PolicyRule::new(to.parse().unwrap(), 1009, 1001) };
             netlink.add_rule(&rule).await.unwrap();
         }
         let blackhole = Route {
