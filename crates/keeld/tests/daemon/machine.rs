@@ -205,11 +205,6 @@ impl Machine {
         self.start();
     }
 
-    /// The running daemon's process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.daemon.as_ref().unwrap().id()
-    }
-
     /// `keeld --detach`.
     pub(crate) fn detach(&self) -> Output {
         self.keeld(&[], &["--detach"]).output().unwrap()
