@@ -101,11 +101,14 @@ fn remove(path: &Path) {
 
 fn check_kernel(args: &Args) -> Result<()> {
     require::kernel(6, 1, "the packet program")?;
-    require::capability(
-        require::Capability::NetAdmin,
-        "addresses, neighbours and attaching the packet program",
-    )?;
-    require::capability(require::Capability::Bpf, "loading the packet program")?;
+    for (capability, purpose) in [
+        (require::Capability::NetAdmin, "set addresses, ask for neighbours and attach the packet program"),
+        (require::Capability::NetRaw, "announce addresses"),
+        (require::Capability::Bpf, "load the packet program"),
+        (require::Capability::Perfmon, "load the packet program"),
+    ] {
+        require::capability(capability, purpose)?;
+    }
     let parent = args.bpf_dir.parent().unwrap_or(&args.bpf_dir);
     require::bpf_filesystem(if args.bpf_dir.exists() { &args.bpf_dir } else { parent })?;
     Ok(())
