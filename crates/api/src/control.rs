@@ -9,8 +9,9 @@ use crate::caller::Caller;
 use crate::error::Result;
 use crate::types::{
     Candidate, Committed, ConfigText, ConnectionFilter, ConnectionPage, Diff, DiffQuery, Drops, ExplainQuery,
-    Explanation, Fields, FloatingIp, NewFloatingIp, NewServer, NewService, Performance, RealServerHelp,
-    Revision, ServerAction, ServiceStatus, Status, Validation,
+    Explanation, Fields, FloatingIp, Forgotten, NewFloatingIp, NewServer, NewService, Performance,
+    PersistenceFilter, PersistencePage, RealServerHelp, Revision, ServerAction, ServiceStatus, Status,
+    Validation,
 };
 
 /// How a change is meant to be made.
@@ -161,6 +162,20 @@ pub trait Control: Send + Sync + 'static {
         caller: &Caller,
         filter: &ConnectionFilter,
     ) -> impl Future<Output = Result<ConnectionPage>> + Send;
+
+    /// A page of the persistence table.
+    fn persistence(
+        &self,
+        caller: &Caller,
+        filter: &PersistenceFilter,
+    ) -> impl Future<Output = Result<PersistencePage>> + Send;
+
+    /// Lets clients go that stick to a server: their connections stay, the next one is scheduled anew. No revision.
+    fn forget_clients(
+        &self,
+        caller: &Caller,
+        filter: &PersistenceFilter,
+    ) -> impl Future<Output = Result<Forgotten>> + Send;
 
     /// Where a packet would go, and why. Changes nothing, not even a scheduler's turn.
     fn explain(

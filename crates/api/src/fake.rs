@@ -16,8 +16,9 @@ use crate::control::{Control, Intent};
 use crate::error::{ApiError, Result};
 use crate::types::{
     AdminState, Candidate, Committed, ConfigText, ConnectionFilter, ConnectionPage, Diff, DiffQuery, Drops,
-    ExplainQuery, Explanation, Fields, FloatingIp, NewFloatingIp, NewServer, NewService, Performance,
-    RealServerHelp, Revision, ServerAction, ServerState, ServerStatus, ServiceStatus, Status, Validation,
+    ExplainQuery, Explanation, Fields, FloatingIp, Forgotten, NewFloatingIp, NewServer, NewService,
+    Performance, PersistenceFilter, PersistencePage, PersistentClient, RealServerHelp, Revision,
+    ServerAction, ServerState, ServerStatus, ServiceStatus, Status, Validation,
 };
 
 /// The appliance in memory.
@@ -31,12 +32,20 @@ struct State {
     ledger: Ledger,
     services: Vec<ServiceStatus>,
     floating: Vec<FloatingIp>,
+    sticking: Vec<PersistentClient>,
 }
 
 impl Default for Fake {
     fn default() -> Self {
         let (services, floating) = (sample::services(), sample::floating_ips());
-        Self { state: Mutex::new(State { ledger: Ledger::new(), services, floating }) }
+        Self {
+            state: Mutex::new(State {
+                ledger: Ledger::new(),
+                services,
+                floating,
+                sticking: sample::persistence().clients,
+            }),
+        }
     }
 }
 
@@ -74,6 +83,11 @@ impl State {
 
 fn text_of(fields: &Fields) -> String {
     fields.iter().map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ")
+}
+
+fn sticks(filter: &PersistenceFilter, client: &PersistentClient) -> bool {
+    filter.service.as_ref().is_none_or(|name| *name == client.service)
+        && filter.client.is_none_or(|ip| client.client == ip.to_string())
 }
 
 impl Control for Fake {
@@ -274,6 +288,18 @@ impl Control for Fake {
         let next = (end < matching.len()).then(|| end.to_string());
         let connections = matching.into_iter().skip(start).take(filter.rows()).collect();
         Ok(ConnectionPage { connections, next, total: page.total })
+    }
+
+    async fn persistence(&self, _: &Caller, filter: &PersistenceFilter) -> Result<PersistencePage> {
+        let clients: Vec<_> = self.state().sticking.iter().filter(|c| sticks(filter, c)).cloned().collect();
+        Ok(PersistencePage { total: clients.len() as u64, clients, next: None })
+    }
+
+    async fn forget_clients(&self, _: &Caller, filter: &PersistenceFilter) -> Result<Forgotten> {
+        let mut state = self.state();
+        let before = state.sticking.len();
+        state.sticking.retain(|client| !sticks(filter, client));
+        Ok(Forgotten { clients: (before - state.sticking.len()) as u64 })
     }
 
     async fn explain(&self, _: &Caller, query: ExplainQuery) -> Result<Explanation> {

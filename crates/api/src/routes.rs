@@ -108,6 +108,8 @@ pub fn routes<C: Control>() -> Vec<Route<C>> {
         post("/api/v1/revisions/{revision}/rollback", Editor, config::rollback::<C>, "put an earlier revision in force again"),
 
         get("/api/v1/connections", Viewer, traffic::connections::<C>, "the connection table"),
+        get("/api/v1/persistence", Viewer, traffic::persistence::<C>, "which client sticks to which server"),
+        delete("/api/v1/persistence", Operator, traffic::forget_clients::<C>, "let such clients go"),
         get("/api/v1/explain", Viewer, traffic::explain::<C>, "where a client would go, and why"),
         get("/api/v1/drops", Viewer, traffic::drops::<C>, "dropped packets by reason"),
     ]

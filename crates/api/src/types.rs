@@ -9,6 +9,7 @@ mod connections;
 mod explain;
 mod light;
 mod node;
+mod persistence;
 mod service;
 
 pub use config::{
@@ -23,6 +24,7 @@ pub use node::{
     Attachment, CpuLoad, Drop, Drops, Engine, FloatingIp, MapFill, Mode, NewFloatingIp, NodeRole,
     Performance, ProgramStats, RealServerHelp, Status, Totals, Versions, Warning,
 };
+pub use persistence::{Forgotten, PersistenceFilter, PersistencePage, PersistentClient};
 pub use service::{
     ConnectionCounts, Counters, Neighbour, Rates, ServerAction, ServerState, ServerStatus, ServiceStatus,
 };

@@ -88,6 +88,8 @@ impl Dataplane {
             Op::DropTable(slot) => {
                 self.swap_tables(&mut vec![(slot, TableSpec::default())])?;
                 self.shadow.tables.remove(&slot);
+                // The next service in this slot begins at zero.
+                self.retired.remove(&slot);
                 Ok(())
             }
             Op::DropNatServer(key) => {
@@ -198,7 +200,7 @@ impl Dataplane {
     pub(crate) fn release(&mut self, id: ServerId) -> Result<()> {
         let Some(server) = self.shadow.servers.get(&id).copied() else { return Ok(()) };
         let counters = self.server_counters(id)?;
-        *self.retired.entry(server.service).or_default() += counters;
+        self.add_retired(server.service, counters);
         let generation = server.generation.wrapping_add(1).max(1);
         let free = Server { state: state::FREE, generation, ..Server::default() };
         self.maps.servers.set(id, free, 0).context("freeing", "SERVERS")?;

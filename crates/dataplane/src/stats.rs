@@ -101,6 +101,18 @@ impl Dataplane {
         self.retired.get(&slot).copied().unwrap_or_default()
     }
 
+    /// The same of all services that have any.
+    pub fn retired(&self) -> impl Iterator<Item = (Slot, ServerCounters)> {
+        self.retired.iter().map(|(slot, counters)| (*slot, *counters))
+    }
+
+    /// Counts what servers had counted before this process, if their service is still there.
+    pub fn add_retired(&mut self, slot: Slot, counters: ServerCounters) {
+        if self.shadow.tables.contains_key(&slot) {
+            *self.retired.entry(slot).or_default() += counters;
+        }
+    }
+
     /// A server's connections now.
     ///
     /// # Errors

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    apply, completions, config, connections, drops, explain, floating, perf, realserver, server, service,
-    status, version,
+    apply, completions, config, connections, drops, explain, floating, perf, persistence, realserver, server,
+    service, status, version,
 };
 use crate::style::ColorChoice;
 
@@ -81,6 +81,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Config(config::Config),
     Connections(connections::Connections),
+    Persistence(persistence::Persistence),
     Explain(explain::Explain),
     Drops(drops::Drops),
     Perf(perf::Perf),

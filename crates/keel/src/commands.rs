@@ -8,6 +8,7 @@ pub mod drops;
 pub mod explain;
 pub mod floating;
 pub mod perf;
+pub mod persistence;
 pub(crate) mod realserver;
 pub(crate) mod server;
 pub mod service;
@@ -33,6 +34,7 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_>) -> Outcome 
         Command::Apply(command) => command.run(context).await,
         Command::Config(command) => command.run(context).await,
         Command::Connections(command) => command.run(context).await,
+        Command::Persistence(command) => command.run(context).await,
         Command::Explain(command) => command.run(context).await,
         Command::Drops(command) => command.run(context).await,
         Command::Perf(command) => command.run(context).await,

@@ -23,7 +23,9 @@ use keel_api::Client;
 
 pub use address::{Endpoint, NamedTarget, Target, VirtualEndpoint};
 pub use cli::{Cli, command};
-pub use commands::{Overview, config, connections, drops, explain, floating, perf, service, status};
+pub use commands::{
+    Overview, config, connections, drops, explain, floating, perf, persistence, service, status,
+};
 pub use failure::{Failure, code};
 pub use out::Out;
 pub use style::{Style, Terminal};

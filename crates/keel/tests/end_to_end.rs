@@ -72,6 +72,8 @@ async fn every_command_that_looks_answers_in_text_and_in_json() {
         "service list",
         "service show HTTP-Cluster",
         "floating list",
+        "persistence",
+        "persistence HTTP-Cluster --client 192.168.3.10",
         "config show",
         "config history",
         "connections --limit 2",
@@ -145,6 +147,18 @@ async fn floating_addresses_are_added_and_removed() {
     assert_eq!(gone.code, code::FAILURE);
     assert!(gone.err.contains("use one of: 10.0.0.1/24"), "{}", gone.err);
     assert_eq!(appliance.keel("floating rm 10.9.0.1 --if-exists").await.code, code::SUCCESS);
+}
+
+#[tokio::test]
+async fn clients_that_stick_are_listed_and_let_go() {
+    let appliance = Appliance::start();
+    let one = appliance.keel("persistence --client 192.168.3.10 --json").await.json();
+    assert_eq!((&one["total"], &one["clients"][0]["server"]), (&1.into(), &"IIS1".into()));
+    let gone = appliance.keel("persistence HTTP-Cluster --client 192.168.3.10 --clear").await;
+    assert_eq!(gone.out, "1 client let go.\n");
+    assert_eq!(appliance.keel("persistence --json").await.json()["total"], 2);
+    assert_eq!(appliance.keel("persistence HTTP-Cluster --clear --json").await.json()["clients"], 2);
+    assert_eq!(appliance.keel("persistence").await.out, "0 of 0 clients shown\n");
 }
 
 #[tokio::test]
@@ -233,6 +247,7 @@ async fn mistakes_in_the_command_line_are_exit_code_2() {
         "server set HTTP-Cluster IIS1",
         "server set HTTP-Cluster IIS1 --weight 65536",
         "connections --state OPEN",
+        "persistence --clear",
         "floating add 10.0.0.300",
         "nonsense",
     ];

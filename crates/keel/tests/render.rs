@@ -5,7 +5,9 @@ mod support;
 
 use keel_api::fake::sample;
 use keel_api::{Diff, ExplainQuery, Explanation, Protocol};
-use keel_cli::{Overview, Style, config, connections, drops, explain, floating, perf, service, status};
+use keel_cli::{
+    Overview, Style, config, connections, drops, explain, floating, perf, persistence, service, status,
+};
 use support::golden;
 
 const NARROW: Style = Style { color: false, unicode: true, width: Some(80) };
@@ -58,6 +60,11 @@ fn floating_addresses_are_as_committed() {
     let mut all = sample::floating_ips();
     (all[1].held, all[1].interface) = (false, None);
     in_every_style("floating-list", |style| floating::list(&all, style));
+}
+
+#[test]
+fn persistent_clients_are_as_committed() {
+    in_every_style("persistence", |style| persistence::render(&sample::persistence(), style));
 }
 
 #[test]

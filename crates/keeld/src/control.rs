@@ -1,11 +1,12 @@
 //! The control API's verbs, carried out on the node.
+mod persistence;
 mod presence;
 
 use keel_api::{
     ApiError, Caller, Candidate, Committed, ConfigText, ConnectionFilter, ConnectionPage, Control, Diff,
-    DiffQuery, Drops, ExplainQuery, Explanation, Fields, FloatingIp, Intent, NewFloatingIp, NewServer,
-    NewService, Performance, RealServerHelp, Revision, ServerAction, ServiceStatus, Status, Validation,
-    settings,
+    DiffQuery, Drops, ExplainQuery, Explanation, Fields, FloatingIp, Forgotten, Intent, NewFloatingIp,
+    NewServer, NewService, Performance, PersistenceFilter, PersistencePage, RealServerHelp, Revision,
+    ServerAction, ServiceStatus, Status, Validation, settings,
 };
 use keel_model::{AdminState, Cluster, Problem, edit, realserver};
 
@@ -304,6 +305,14 @@ impl Control for App {
 
     async fn connections(&self, _: &Caller, filter: &ConnectionFilter) -> Result<ConnectionPage> {
         self.node.lock().await.connection_page(filter)
+    }
+
+    async fn persistence(&self, _: &Caller, filter: &PersistenceFilter) -> Result<PersistencePage> {
+        self.node.lock().await.persistence_page(filter)
+    }
+
+    async fn forget_clients(&self, _: &Caller, filter: &PersistenceFilter) -> Result<Forgotten> {
+        self.node.lock().await.forget_clients(filter)
     }
 
     async fn explain(&self, _: &Caller, query: ExplainQuery) -> Result<Explanation> {

@@ -34,7 +34,9 @@ use crate::{
     lookup,
     names::{self, Names},
     node::{Node, check},
+    privileges,
     rates::Sampler,
+    retired::{self, Retired},
     seed,
 };
 
@@ -57,6 +59,8 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         keel_api::bind(&keel_api::socket_path(&args.run_dir)).context("opening the control socket")?;
     let watch = Netlink::watch().context("following the kernel's network tables")?;
     let node = start(&args).await?;
+    // The socket is bound and has its group; nothing that follows needs more.
+    privileges::shed();
     let node: Shared = Arc::new(Mutex::new(node));
     let pid = args.run_dir.join("keeld.pid");
     fs::write(&pid, format!("{}\n", std::process::id()))
@@ -101,11 +105,7 @@ fn remove(path: &Path) {
 
 fn check_kernel(args: &Args) -> Result<()> {
     require::kernel(6, 1, "the packet program")?;
-    require::capability(
-        require::Capability::NetAdmin,
-        "addresses, neighbours and attaching the packet program",
-    )?;
-    require::capability(require::Capability::Bpf, "loading the packet program")?;
+    privileges::check()?;
     let parent = args.bpf_dir.parent().unwrap_or(&args.bpf_dir);
     require::bpf_filesystem(if args.bpf_dir.exists() { &args.bpf_dir } else { parent })?;
     Ok(())
@@ -125,6 +125,7 @@ async fn start(args: &Args) -> Result<Node> {
         Adoption::Fresh => info!("packet path loaded"),
         Adoption::Adopted => info!("packet path taken over with its connections"),
     }
+    let retired = Retired::open(args.run_dir.join(retired::FILE), adoption, &mut dataplane);
     seed::give_seed(&mut dataplane, &args.state_dir)?;
     let mut node = Node {
         store,
@@ -142,6 +143,7 @@ async fn start(args: &Args) -> Result<Node> {
         reachability_changed: false,
         next_resolved: 0,
         sampler: Sampler::default(),
+        retired,
         journal,
         stuck: HashMap::new(),
         last_sweep: keel_dataplane::Swept::default(),
@@ -286,6 +288,8 @@ async fn sample(node: Shared) {
         if swept.elapsed() >= Duration::from_secs(if entries < 100_000 { 1 } else { 5 }) {
             node.sweep();
             swept = Instant::now();
+            let node = &mut *node;
+            node.retired.save(&node.dataplane);
         }
         node.resolve_pending().await;
         let servers = node.remotes().len();

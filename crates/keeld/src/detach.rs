@@ -5,11 +5,14 @@ use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 use keel_dataplane::Dataplane;
 use keel_net::{Netlink, nft};
+use keel_store::{AtomicFile, RealFs};
 use tracing::{info, warn};
 
 use crate::{
     args::Args,
     former::{self, Former},
+    interfaces::chain,
+    retired,
 };
 
 /// Takes away what this node's keeld has put into the kernel.
@@ -27,6 +30,10 @@ pub(crate) async fn detach(args: &Args) -> Result<()> {
     remove_addresses(args, &netlink).await?;
     netlink.remove_all_ours().await?;
     Former::open(args.run_dir.join(former::FILE)).put_back(&netlink).await;
+    let counted = AtomicFile::on(&RealFs).remove(&args.run_dir.join(retired::FILE));
+    if let Err(error) = counted {
+        warn!("{}", chain(&error));
+    }
     if let Err(error) = nft::remove().await {
         warn!("{error}");
     }

@@ -19,7 +19,9 @@ mod lookup;
 mod names;
 mod node;
 mod policy;
+mod privileges;
 mod rates;
+mod retired;
 mod routes;
 mod seed;
 mod view;
@@ -35,9 +37,11 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let filter = EnvFilter::try_from_env("KEEL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    privileges::limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
+        .on_thread_start(privileges::shed)
         .build()
         .context("starting the runtime")?;
     let done = if args.detach {

@@ -12,7 +12,7 @@ use keel_net::{Link, Netlink};
 use keel_pool::Verdict;
 use keel_store::{Journal, RealFs, Store};
 
-use crate::{addresses::Floating, former::Former, names::Names, rates::Sampler};
+use crate::{addresses::Floating, former::Former, names::Names, rates::Sampler, retired::Retired};
 
 /// The node's state.
 pub(crate) struct Node {
@@ -37,6 +37,7 @@ pub(crate) struct Node {
     /// Where [`Node::resolve_some`] goes on.
     pub(crate) next_resolved: usize,
     pub(crate) sampler: Sampler,
+    pub(crate) retired: Retired,
     pub(crate) journal: Journal<RealFs>,
     /// Handshakes that don't come to an end, from the last sweep.
     pub(crate) stuck: HashMap<ServerId, Stuck>,

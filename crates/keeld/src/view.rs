@@ -38,13 +38,13 @@ fn add(sum: &mut Rates, more: Rates) {
     sum.bytes_out += more.bytes_out;
 }
 
-fn counts(load: Load) -> ConnectionCounts {
+fn counts(load: Load, persistent: u64) -> ConnectionCounts {
     let sane = |count: u64| if count > u64::from(u32::MAX) { 0 } else { count };
     ConnectionCounts {
         active: sane(load.active),
         inactive: sane(load.inactive),
         pending: sane(load.pending),
-        persistent: 0,
+        persistent,
     }
 }
 
@@ -54,11 +54,11 @@ impl Node {
         let desired = self.desired();
         let compiled: HashMap<&str, &DesiredService> =
             desired.services.iter().map(|s| (s.name.as_str(), s)).collect();
-        let ids = self.identities();
+        let (ids, sticking) = (self.identities(), self.sticking());
         self.cluster
             .services
             .iter()
-            .map(|s| self.service_status(s, compiled.get(s.name.as_str()).copied(), &ids))
+            .map(|s| self.service_status(s, compiled.get(s.name.as_str()).copied(), &ids, &sticking))
             .collect()
     }
 
@@ -74,6 +74,7 @@ impl Node {
         service: &Service,
         compiled: Option<&DesiredService>,
         ids: &HashMap<(u32, Addr, u16, u8), ServerId>,
+        sticking: &HashMap<ServerId, u64>,
     ) -> ServiceStatus {
         let slot = compiled.and_then(|c| c.keys.iter().find_map(|key| self.dataplane.shadow().slot_of(key)));
         let servers: Vec<ServerStatus> = service
@@ -85,7 +86,8 @@ impl Node {
                 let id = slot
                     .zip(desired)
                     .and_then(|(slot, d)| ids.get(&(slot, d.addr, d.port_be, d.mode)).copied());
-                self.server_status(service, server, id, desired.is_some_and(|d| d.member))
+                let persistent = id.and_then(|id| sticking.get(&id).copied()).unwrap_or_default();
+                self.server_status(service, server, id, desired.is_some_and(|d| d.member), persistent)
             })
             .collect();
         let (light, reason) = light_of(service.enabled, servers.iter().map(|s| (s.name.as_str(), s.state)));
@@ -96,10 +98,12 @@ impl Node {
             for (id, _) in self.dataplane.shadow().servers.iter().filter(|(_, s)| s.service == slot) {
                 sum += self.dataplane.server_counters(*id).unwrap_or_default();
                 add(&mut rates, self.sampler.rates(*id));
-                let load = counts(self.dataplane.load(*id).unwrap_or_default());
+                let persistent = sticking.get(id).copied().unwrap_or_default();
+                let load = counts(self.dataplane.load(*id).unwrap_or_default(), persistent);
                 connections.active += load.active;
                 connections.inactive += load.inactive;
                 connections.pending += load.pending;
+                connections.persistent += load.persistent;
             }
         }
         let (mode, scheduler) = match &service.kind {
@@ -136,6 +140,7 @@ impl Node {
         server: &Server,
         id: Option<ServerId>,
         member: bool,
+        persistent: u64,
     ) -> ServerStatus {
         let ip = self.address_of(service, server);
         let (state, reason) = self.server_state(service, server, ip);
@@ -156,7 +161,7 @@ impl Node {
             reason,
             hint: id.and_then(|id| self.hint(service, id)),
             neighbour: ip.and_then(|ip| self.neighbour_view(ip)),
-            connections: counts(load),
+            connections: counts(load, persistent),
             counters: counters(counted),
             rates: id.map(|id| self.sampler.rates(id)).unwrap_or_default(),
         }
@@ -203,6 +208,7 @@ impl Node {
             totals.connections.active += service.connections.active;
             totals.connections.inactive += service.connections.inactive;
             totals.connections.pending += service.connections.pending;
+            totals.connections.persistent += service.connections.persistent;
             add(&mut totals.rates, service.rates);
         }
         totals.drops = DropReason::ALL.iter().map(|r| self.sampler.drop_rate(r.name())).sum();

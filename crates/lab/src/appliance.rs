@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{self, Read as _, Write as _};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use crate::address::Network;
 use crate::error::{During as _, LabError};
@@ -12,6 +14,9 @@ use crate::plan::{GATEWAY, Link};
 /// The daemon's program.
 pub(crate) const DAEMON: &str = "keeld";
 const SOCKET: &str = "/run/evenkeel/keeld.sock";
+/// What any daemon that has started can be asked.
+const QUESTION: &[u8] = b"GET /api/v1/system HTTP/1.1\r\nHost: keeld\r\nConnection: close\r\n\r\n";
+const GOOD: &[u8] = b"HTTP/1.1 200";
 
 /// Inside a balancer: what the console wizard of an appliance would have written.
 pub(crate) fn configure(name: &str, links: &[Link], holds_gateway: bool) -> Result<(), LabError> {
@@ -21,9 +26,18 @@ pub(crate) fn configure(name: &str, links: &[Link], holds_gateway: bool) -> Resu
     write("/etc/evenkeel/cluster.toml", if gateway { cluster() } else { String::new() })
 }
 
-/// Inside a balancer: whether the daemon takes commands.
+/// Inside a balancer: whether the daemon answers. Its socket is there before it does.
 pub(crate) fn ready() -> bool {
-    UnixStream::connect(SOCKET).is_ok()
+    answers().unwrap_or(false)
+}
+
+fn answers() -> io::Result<bool> {
+    let mut socket = UnixStream::connect(SOCKET)?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    socket.write_all(QUESTION)?;
+    let mut answer = [0; GOOD.len()];
+    socket.read_exact(&mut answer)?;
+    Ok(answer == GOOD)
 }
 
 fn node(name: &str, links: &[Link]) -> String {

@@ -18,6 +18,8 @@ pub enum Capability {
     NetAdmin = 12,
     /// Packet sockets: announcements.
     NetRaw = 13,
+    /// Nearly anything; here: reading inner maps back.
+    SysAdmin = 21,
     /// Scheduling priority.
     SysNice = 23,
     /// Loading programs and creating maps.
@@ -32,6 +34,7 @@ impl Capability {
         match self {
             Self::NetAdmin => "CAP_NET_ADMIN",
             Self::NetRaw => "CAP_NET_RAW",
+            Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::SysNice => "CAP_SYS_NICE",
             Self::Bpf => "CAP_BPF",
             Self::Perfmon => "CAP_PERFMON",
@@ -51,7 +54,10 @@ pub fn capability(capability: Capability, purpose: &str) -> Result<()> {
     let name = capability.name();
     missing(
         format!("this process lacks {name}, which it needs to {purpose}"),
-        format!("start it as root, or give it {name} with AmbientCapabilities= in its systemd unit"),
+        format!(
+            "start it as root with {name} in its bounding set (CapabilityBoundingSet= in its systemd unit, --cap-add= \
+             of a container), or give it {name} with AmbientCapabilities="
+        ),
     )
 }
 

@@ -164,11 +164,16 @@ fn what_the_machine_lacks_is_named_with_the_command_that_mends_it() {
     let unmounted = "umount /sys/fs/bpf && exec keeld";
     let error = rig.run("lb1", &["unshare", "--mount", "sh", "-c", unmounted]).failed(1);
     assert!(error.contains("mount -t bpf bpf /sys/fs/bpf"), "{error}");
-    for (capability, name) in [("net_admin", "CAP_NET_ADMIN"), ("bpf", "CAP_BPF")] {
+    for (capability, name) in [
+        ("net_admin", "CAP_NET_ADMIN"),
+        ("net_raw", "CAP_NET_RAW"),
+        ("bpf", "CAP_BPF"),
+        ("perfmon", "CAP_PERFMON"),
+    ] {
         // Whoever has CAP_SYS_ADMIN has CAP_BPF too as far as the kernel goes; keeld is to run without.
         let without = format!("--bounding-set=-{capability},-sys_admin");
         let error = rig.run("lb1", &["setpriv", &without, "keeld"]).failed(1);
-        assert!(error.contains(name), "{error}");
+        assert!(error.contains(name) && error.contains("AmbientCapabilities="), "{error}");
     }
     rig.start_daemon(&rig.program());
 }
@@ -176,11 +181,13 @@ fn what_the_machine_lacks_is_named_with_the_command_that_mends_it() {
 #[test]
 fn a_card_in_generic_mode_works_and_is_warned_about() {
     let rig = Rig::alone("generic", Topology::OneArm);
-    let service = |name: &str, host: u8, mode: &str| {
-        Service::new(name, &format!("192.168.2.{host}"), "80")
-            .with(&format!("mode = \"{mode}\"\nscheduler = \"rr\""))
-            .servers("192.168.2.10", 2)
+    let service = |name: &str, vip: &str, servers: &str| {
+        let (mode, _) = name.split_at(name.len() - 1);
+        let lines = format!("mode = \"{mode}\"\nscheduler = \"rr\"\nprotocol = \"tcp+udp\"");
+        Service::new(name, vip, "80,9000").with(&lines).servers(servers, 2)
     };
+    let four = |name, host| service(name, &format!("192.168.2.{host}"), "192.168.2.10");
+    let six = |name, host| service(name, &format!("fd00:2::{host}"), "fd00:2::10");
     rig.end_daemon(Signal::SIGTERM);
     rig.keeld(&["--detach"]).ok();
     let node = rig.read("/etc/evenkeel/node.toml");
@@ -189,7 +196,12 @@ fn a_card_in_generic_mode_works_and_is_warned_about() {
         &node.replace("name = \"eth0\"", "name = \"eth0\"\nxdp = \"generic\""),
     );
     rig.start_daemon(&rig.program());
-    rig.apply(&config(&[service("dr", 200, "dr"), service("nat", 201, "nat"), service("tun", 202, "tun")]));
+    let (ipv4, ipv6) =
+        ([("dr4", 200), ("nat4", 201), ("tun4", 202)], [("dr6", 200), ("nat6", 201), ("tun6", 202)]);
+    let services: Vec<Service> = (ipv4.map(|(name, host)| four(name, host)).into_iter())
+        .chain(ipv6.map(|(name, host)| six(name, host)))
+        .collect();
+    rig.apply(&config(&services));
     let attached = &rig.status().interfaces[0];
     assert_eq!(attached.mode, Mode::Generic);
     assert!(attached.warning.as_ref().is_some_and(|text| text.contains("generic")), "{attached:?}");
@@ -200,5 +212,12 @@ fn a_card_in_generic_mode_works_and_is_warned_about() {
         let size = ["curl", "-sS", "-m", "60", "-o", "/dev/null", "-w", "%{size_download}"];
         let url = format!("http://192.168.2.{host}/big");
         assert_eq!(rig.run("client", &[&size[..], &[&url]].concat()).ok(), (256 << 20).to_string());
+        assert_eq!(rig.shares(at(&format!("[fd00:2::{host}]:80")), 4).len(), 2, "IPv6 {host}");
+        assert!(rig.echo(at(&format!("[fd00:2::{host}]:9000"))).starts_with("rs"), "IPv6 {host}");
+        // Answers that fill the MTU: in NAT they come through the program too.
+        let part =
+            ["curl", "-gsS", "-m", "60", "-r", "0-4194303", "-o", "/dev/null", "-w", "%{size_download}"];
+        let url = format!("http://[fd00:2::{host}]/big");
+        assert_eq!(rig.run("client", &[&part[..], &[&url]].concat()).ok(), (4 << 20).to_string());
     }
 }

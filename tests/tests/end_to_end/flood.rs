@@ -61,6 +61,16 @@ fn a_flood_at_a_nat_service_harms_nobody() {
 }
 
 #[test]
+fn a_flood_at_a_tunnel_service_harms_nobody() {
+    survives_a_flood("flood-tun", "192.168.2.202", "192.168.2.10", "tun", 150_000);
+}
+
+#[test]
+fn a_flood_at_a_nat_service_over_ipv6_harms_nobody() {
+    survives_a_flood("flood-nat-six", "fd00:2::201", "fd00:2::10", "nat", 150_000);
+}
+
+#[test]
 fn a_flood_over_ipv6_harms_nobody() {
     survives_a_flood("flood-six", "fd00:2::200", "fd00:2::10", "dr", 300_000);
 }

@@ -8,5 +8,6 @@ mod drain;
 mod flood;
 mod modes;
 mod packets;
+mod persistence;
 mod restart;
 mod wrong;

@@ -106,6 +106,37 @@ fn large_datagrams_go_through_in_fragments() {
     assert_eq!(rig.dropped("malformed"), 0);
 }
 
+/// A fragment that fills the MTU doesn't fit into a tunnel; these leave room for the outer headers. All of a datagram's
+/// fragments reach one server, or there would be no answer.
+#[test]
+fn fragments_go_through_tunnels_together() {
+    let rig = Rig::up("fragments-tun", Topology::Tunnel);
+    let tunnel = |name: &str, vip: &str, servers: &str, kind: &str| {
+        let lines = format!("mode = \"tun\"\ntunnel = \"{kind}\"\nprotocol = \"udp\"\nscheduler = \"rr\"");
+        Service::new(name, vip, "9000").with(&lines).servers(servers, 3)
+    };
+    rig.apply(&config(&[
+        tunnel("ip", "192.168.2.200", "10.9.0.10", "ip"),
+        tunnel("ip6", "fd00:2::200", "fd00:9::10", "ip"),
+        tunnel("gue", "192.168.2.201", "10.9.0.10", "gue"),
+        tunnel("crossed", "192.168.2.203", "fd00:9::10", "ip"),
+    ]));
+    for vip in ["192.168.2.200", "192.168.2.201", "192.168.2.203", "fd00:2::200"] {
+        let gateway = if vip.contains(':') { "fd00:3::1" } else { "192.168.3.1" };
+        rig.run("client", &["ip", "route", "replace", vip, "via", gateway, "mtu", "1400"]).ok();
+        for size in [1500, 4000, 9000] {
+            let question = [b"echo ".to_vec(), (0..size).map(|n: u32| n as u8).collect()].concat();
+            let answer = rig.datagram(None, at(vip, 9000), &question);
+            let answer =
+                answer.unwrap_or_else(|error| panic!("{vip} {size}: {error}\n{}", rig.keel(&["drops"]).out));
+            assert!(answer.starts_with(b"rs") && answer[4..] == question[5..], "{vip} {size}");
+        }
+    }
+    for reason in ["malformed", "too-big", "fragment"] {
+        assert_eq!(rig.dropped(reason), 0, "{}", rig.keel(&["drops"]).out);
+    }
+}
+
 /// Segments that fill the client's MTU don't fit into the tunnel; the client is told and sends smaller ones.
 #[test]
 fn what_is_too_big_for_the_tunnel_is_said_and_sent_again_smaller() {

@@ -86,6 +86,38 @@ fn everything(rig: &Rig) -> Vec<String> {
 }
 
 #[test]
+fn a_wrong_node_file_is_refused_at_its_place_and_changes_nothing() {
+    let rig = Rig::up("bad-node", Topology::OneArm);
+    rig.apply(&config(&[Service::new("web", "192.168.2.200", "80").servers("192.168.2.10", 2)]));
+    rig.end_daemon(nix::sys::signal::Signal::SIGTERM);
+    let good = rig.read("/etc/evenkeel/node.toml");
+    let here = || {
+        let run = |command: &[&str]| rig.run("lb1", command).ok();
+        let files = ["find", "/var/lib/evenkeel", "/etc/evenkeel", "-type", "f", "-printf", "%P %s %T@\n"];
+        [run(&files), run(&["ip", "-br", "address"]), run(&["ip", "route", "show", "table", "all"])]
+    };
+    for (wrong, parts) in [
+        (good.replace("hostname", "hostnam"), ["line 1", "hostnam", "`hostname`"]),
+        (good.replace("192.168.2.21/24", "192.168.2.21/240"), ["line 5", "interface[0].addresses", "/24"]),
+        (format!("{good}\n[web]\nhttp_port = 70000\n"), ["web.http_port", "70000", "65535"]),
+        (good.replace("[[interface]]", "[[interface]"), ["line 3", "not TOML", "Correct it"]),
+    ] {
+        assert_ne!(wrong, good);
+        rig.write("/etc/evenkeel/node.toml", &wrong);
+        let before = here();
+        let said = rig.keeld(&[]).failed(1);
+        assert!(parts.iter().all(|part| said.contains(part)), "{parts:?}: {said}");
+        assert!(said.contains("keel config validate"), "{said}");
+        let checked = rig.keel(&["config", "validate", "/etc/evenkeel/node.toml"]);
+        assert!(checked.code == 3 && checked.out.contains(parts[1]), "{checked:?}");
+        assert_eq!(here(), before);
+        assert_eq!(rig.shares("192.168.2.200:80".parse().unwrap(), 4).len(), 2, "it is forwarded on");
+    }
+    rig.write("/etc/evenkeel/node.toml", &good);
+    rig.start_daemon(&rig.program());
+}
+
+#[test]
 fn a_wrong_file_is_refused_with_place_reason_and_remedy() {
     let rig = Rig::up("bad-file", Topology::OneArm);
     let good = config(&[Service::new("web", "192.168.2.200", "80").servers("192.168.2.10", 2)]);

@@ -9,8 +9,9 @@ use crate::control::Intent;
 use crate::error::Kind;
 use crate::types::{
     Candidate, Committed, ConfigText, ConnectionFilter, ConnectionPage, Diff, DiffQuery, Drops, ExplainQuery,
-    Explanation, Fields, FloatingIp, NewFloatingIp, NewServer, NewService, Performance, RealServerHelp,
-    Revision, ServerAction, ServiceStatus, Status, Text, Validation,
+    Explanation, Fields, FloatingIp, Forgotten, NewFloatingIp, NewServer, NewService, Performance,
+    PersistenceFilter, PersistencePage, RealServerHelp, Revision, ServerAction, ServiceStatus, Status, Text,
+    Validation,
 };
 
 type Answer<T> = Result<T, ClientError>;
@@ -177,6 +178,16 @@ impl Client {
     /// A page of the connection table.
     pub async fn connections(&self, filter: &ConnectionFilter) -> Answer<ConnectionPage> {
         self.call(get("connections").query(filter)?).await
+    }
+
+    /// A page of the persistence table.
+    pub async fn persistence(&self, filter: &PersistenceFilter) -> Answer<PersistencePage> {
+        self.call(get("persistence").query(filter)?).await
+    }
+
+    /// Lets clients go that stick to a server.
+    pub async fn forget_clients(&self, filter: &PersistenceFilter) -> Answer<Forgotten> {
+        self.call(Call::new(Method::DELETE, "/api/v1/persistence".to_owned()).query(filter)?).await
     }
 
     /// Where a packet would go, and why.

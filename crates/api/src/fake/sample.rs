@@ -8,8 +8,8 @@ use super::ledger::noon;
 use crate::types::{
     AdminState, Attachment, Connection, ConnectionCounts, ConnectionFlag, ConnectionPage, ConnectionState,
     Counters, CpuLoad, Drop, Drops, Engine, Explanation, FloatingIp, MapFill, Mode, Neighbour, NodeRole,
-    PendingConfirm, Performance, ProgramStats, Protocol, Rates, ServerState, ServerStatus, ServiceStatus,
-    Severity, Status, Totals, Verdict, Versions, Warning, light_of,
+    PendingConfirm, Performance, PersistencePage, PersistentClient, ProgramStats, Protocol, Rates,
+    ServerState, ServerStatus, ServiceStatus, Severity, Status, Totals, Verdict, Versions, Warning, light_of,
 };
 
 /// An address literal.
@@ -367,6 +367,23 @@ pub fn performance() -> Performance {
             CpuLoad { cpu: 1, busy: 4.0, softirq: 0.5 },
         ],
     }
+}
+
+/// Clients that stick, of both families.
+pub fn persistence() -> PersistencePage {
+    let client = |client: &str, server: &str, expires_seconds, proved| PersistentClient {
+        service: "HTTP-Cluster".to_owned(),
+        client: client.to_owned(),
+        server: Some(server.to_owned()),
+        expires_seconds,
+        proved,
+    };
+    let clients = vec![
+        client("192.168.3.10", "IIS1", 287, true),
+        client("203.0.113.0/24", "IIS2", 12, true),
+        client("2001:db8:0:17::/64", "IIS1", 299, false),
+    ];
+    PersistencePage { total: 3, next: None, clients }
 }
 
 /// One address of a service and one added by hand.

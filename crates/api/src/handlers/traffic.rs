@@ -1,4 +1,4 @@
-//! What the packet path is doing: connections, explanations, drops.
+//! What the packet path is doing: connections, persistence, explanations, drops.
 
 use axum::extract::State;
 
@@ -7,7 +7,10 @@ use crate::caller::Caller;
 use crate::control::Control;
 use crate::extract::Query;
 use crate::respond::Answer;
-use crate::types::{ConnectionFilter, ConnectionPage, Drops, ExplainQuery, Explanation};
+use crate::types::{
+    ConnectionFilter, ConnectionPage, Drops, ExplainQuery, Explanation, Forgotten, PersistenceFilter,
+    PersistencePage,
+};
 
 pub(crate) async fn connections<C: Control>(
     State(daemon): Daemon<C>,
@@ -15,6 +18,22 @@ pub(crate) async fn connections<C: Control>(
     Query(filter): Query<ConnectionFilter>,
 ) -> Reply<ConnectionPage> {
     daemon.connections(&caller, &filter).await.map(Answer)
+}
+
+pub(crate) async fn persistence<C: Control>(
+    State(daemon): Daemon<C>,
+    caller: Caller,
+    Query(filter): Query<PersistenceFilter>,
+) -> Reply<PersistencePage> {
+    daemon.persistence(&caller, &filter).await.map(Answer)
+}
+
+pub(crate) async fn forget_clients<C: Control>(
+    State(daemon): Daemon<C>,
+    caller: Caller,
+    Query(filter): Query<PersistenceFilter>,
+) -> Reply<Forgotten> {
+    daemon.forget_clients(&caller, &filter).await.map(Answer)
 }
 
 pub(crate) async fn explain<C: Control>(

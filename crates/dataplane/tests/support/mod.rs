@@ -13,4 +13,6 @@ pub mod packet;
 mod rig;
 
 pub use bpf_fs::BpfFs;
-pub use rig::{BACK_MAC, CLIENT_MAC, FRONT_MAC, ROUTER_MAC, Rig, eventually, key, now_ns, server_mac};
+pub use rig::{
+    BACK_MAC, CLIENT_MAC, FRONT_MAC, ROUTER_MAC, Rig, eventually, key, now_ns, server_mac, stay_on_cpu,
+};

@@ -64,9 +64,9 @@ fn index(name: &str) -> u32 {
 }
 
 /// Keeps the thread on one CPU: counters per CPU (flood, ICMP rate) then belong to it alone.
-fn stay_on_one_cpu() {
+pub fn stay_on_cpu(cpu: usize) {
     let mut cpus = nix::sched::CpuSet::new();
-    cpus.set(0).unwrap();
+    cpus.set(cpu).unwrap();
     nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &cpus).unwrap();
 }
 
@@ -81,7 +81,7 @@ fn enter_namespace() {
         return;
     }
     unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace needs root");
-    stay_on_one_cpu();
+    stay_on_cpu(0);
     command("ip link add front type veth peer name back");
 }
 
@@ -158,6 +158,11 @@ impl Rig {
         let (dataplane, adoption) = Dataplane::open(&options).unwrap();
         assert_eq!(adoption, keel_dataplane::Adoption::Adopted);
         Self { dataplane, bpf, front, back, desired, options }
+    }
+
+    /// One more process over the same pinned maps, beside this one.
+    pub fn another(&self) -> Dataplane {
+        Dataplane::open(&self.options).unwrap().0
     }
 
     pub fn run(&self, frame: &[u8], ifindex: u32) -> FrameRun {

@@ -56,6 +56,20 @@ impl Holder {
     }
 }
 
+impl Holder {
+    /// Runs code on a thread in these namespaces' network.
+    fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = File::open(format!("/proc/{}/ns/net", self.0.id())).unwrap();
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                setns(&namespace, CloneFlags::CLONE_NEWNET).unwrap();
+                work()
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
 impl Drop for Holder {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -139,14 +153,12 @@ impl Machine {
 
     /// Runs code on a thread in this machine's network.
     pub(crate) fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let namespace = File::open(format!("/proc/{}/ns/net", self.here.0.id())).unwrap();
-        thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                setns(&namespace, CloneFlags::CLONE_NEWNET).unwrap();
-                work()
-            });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        self.here.within(work)
+    }
+
+    /// The same at the other end of the cable.
+    pub(crate) fn in_the_world<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.world.within(work)
     }
 
     /// A name server that takes questions and never answers.
@@ -174,9 +186,15 @@ impl Machine {
     /// Starts the daemon and waits until it answers.
     #[track_caller]
     pub(crate) fn start(&mut self) {
+        self.start_by(&[]);
+    }
+
+    /// The same by way of another program.
+    #[track_caller]
+    pub(crate) fn start_by(&mut self, prefix: &[&str]) {
         assert!(self.daemon.is_none(), "it runs already");
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let daemon = self.keeld(&[], &[]).stderr(log).spawn().unwrap();
+        let daemon = self.keeld(prefix, &[]).stderr(log).spawn().unwrap();
         let daemon = self.daemon.insert(daemon);
         let client = Client::in_run_dir(&self.folder.path().join("run"));
         let log = self.folder.path().join("log");
