@@ -152,6 +152,7 @@ pub(crate) fn sizes(connections: u32) -> Sizes {
 #[derive(Debug)]
 pub(crate) struct Fixture {
     pub(crate) dataplane: Dataplane,
+    clock_ns: u64,
 }
 
 impl Fixture {
@@ -179,7 +180,17 @@ impl Fixture {
         }
         dataplane.set_active(true)?;
         allow_flood(u32::MAX)?;
-        Ok(Self { dataplane })
+        let mut fixture = Self { dataplane, clock_ns: 0 };
+        // From here on the time of the last change is known.
+        fixture.fit_leases(0)?;
+        Ok(fixture)
+    }
+
+    /// Lets the leases' part in use follow `entries` of the connection table, as the daemon's sweep does within seconds.
+    pub(crate) fn fit_leases(&mut self, entries: u64) -> Result<()> {
+        // Changes have to lie apart.
+        self.clock_ns += 20_000_000_000;
+        Ok(self.dataplane.fit_leases(entries, self.clock_ns)?)
     }
 
     /// Forwarded and passed so far.
@@ -187,7 +198,7 @@ impl Fixture {
         Ok(self.dataplane.totals()?)
     }
 
-    /// Established entries, both directions.
+    /// Established connections.
     pub(crate) fn established(&self) -> Result<u64> {
         let mut count = 0;
         self.dataplane.connections(|row| count += u64::from(!row.half_open))?;

@@ -124,7 +124,7 @@ impl Bench<'_> {
 
     fn mode(&mut self, path: &'static str, mode: Mode) -> Result<()> {
         for (table, flows) in self.effort.tables() {
-            let fixture = Fixture::new(mode, table)?;
+            let mut fixture = Fixture::new(mode, table)?;
             let program = fixture::program()?;
             self.section.verified_instructions = program.verified_instructions;
             self.section.bytecode_bytes = program.translated_bytes;
@@ -134,6 +134,8 @@ impl Bench<'_> {
             let mut have = 0;
             for flows in flows {
                 self.open(path, mode, &fixture, have, flows)?;
+                let nat = matches!(mode, Mode::Nat | Mode::Nat6);
+                fixture.fit_leases(u64::from(flows) * if nat { 2 } else { 1 })?;
                 have = flows;
                 self.known(path, mode, &fixture, flows)?;
             }

@@ -4,7 +4,7 @@ use crate::Mac;
 
 /// Version of the layout of all pinned maps: `/sys/fs/bpf/evenkeel/v<LAYOUT>/`. Raise it with any change to a
 /// key, a value or the meaning of a field.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// VIP traffic is forwarded.
 pub const ROLE_ACTIVE: u32 = 1;

@@ -1,19 +1,23 @@
 //! Leases: for a short time a connection's packets go where its last one went, without a look into the connection
-//! table. One lease is one line of the processor's cache; the kernel's hash table asks for three, one after the other,
-//! and where tables are larger than the processor's caches that is most of what a packet costs.
+//! table. A lease is half a line of the processor's cache; the kernel's hash table asks for three lines, one after the
+//! other, and where tables are larger than the processor's caches that is most of what a packet costs.
 //!
 //! A lease is a copy, never the truth: packets that may change a connection's state don't use it, it ends by itself, and
 //! whoever removes a connection revokes it.
-use crate::{FlowKey, IPPROTO_UDP, Mac};
+//!
+//! It names its flow by a mark of 96 bits instead of by addresses and ports. Marks are strongly universal hashes
+//! (multilinear, Carter and Wegman) with random keys that nobody outside learns: whatever flows somebody chooses, any two
+//! have the same mark with a probability of 2⁻⁹⁶.
+use crate::{FlowKey, Mac};
 
-/// Ways a flow's lease may lie: so many lines follow each other in one set.
+/// Ways a flow's lease may lie in its set. Two of them share a line.
 pub const LEASE_WAYS: usize = 4;
 
 /// Bits of nanoseconds in a tick: a tick is about a millisecond.
 const TICK_BITS: u32 = 20;
 
 /// No lease is longer, in ticks. A word of ticks wraps after 52 days; what is further away than this is over.
-const LONGEST: u32 = 1 << 13;
+const LONGEST: u32 = 1 << 14;
 
 /// Ticks of a clock in nanoseconds.
 #[inline(always)]
@@ -21,42 +25,97 @@ pub const fn ticks(ns: u64) -> u32 {
     (ns >> TICK_BITS) as u32
 }
 
-/// Bits of [`Lease::flags`].
-pub mod flags {
-    /// For packets from the server (NAT).
-    pub const REVERSE: u8 = 1;
-    /// UDP, not TCP.
-    pub const UDP: u8 = 2;
-}
-
-/// One lease. 64 bytes, one cache line.
+/// One lease. 32 bytes.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Lease {
-    /// Counts writings: odd while one is under way. Whoever reads looks at it before and after.
-    pub sequence: u32,
-    /// The tick at which it ends.
-    pub until: u32,
-    /// Source and destination address of its packets.
-    pub ends: [u64; 4],
-    /// Both ports as in the header, source first.
-    pub ports: u32,
+    /// What is read and written as a whole.
+    pub head: LeaseHead,
+    /// The flow.
+    pub mark: LeaseMark,
     /// Index into the servers map.
-    pub server: u32,
-    /// The low bits of the server's generation.
-    pub generation: u8,
-    /// See [`flags`].
-    pub flags: u8,
+    pub server: u16,
     /// Reverse: the VIP's port.
     pub vport_be: u16,
     /// Reverse: the client's next hop. Forward: what the client's frames come from.
     pub dmac: Mac,
-    /// Reverse: slot of the interface the client is reached by.
-    pub interface: u16,
-    /// Reverse: VLAN tags outside in, 0 = none.
-    pub vlan: [u16; 2],
+    /// Reverse: the VLAN tag, 0 = none.
+    pub vlan: u16,
 }
-const _: () = assert!(size_of::<Lease>() == 64);
+const _: () = assert!(size_of::<Lease>() == 32);
+
+/// The first word of a lease, from the lowest bit on: the tick at which it ends (32), the sequence number, which is odd
+/// while somebody is writing (8), the low bits of the server's generation (8), the slot of the interface that the client
+/// is reached by (10), whether it is for packets from the server (1).
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LeaseHead(pub u64);
+
+const SEQUENCE_AT: u32 = 32;
+const GENERATION_AT: u32 = 40;
+const INTERFACE_AT: u32 = 48;
+const INTERFACE_BITS: u32 = 10;
+const REVERSE_AT: u32 = 58;
+const _: () = assert!(crate::INTERFACE_SLOTS == 1 << INTERFACE_BITS);
+
+impl LeaseHead {
+    /// For packets to a server whose generation ends with these bits.
+    #[inline(always)]
+    pub const fn forward(generation: u8) -> Self {
+        Self((generation as u64) << GENERATION_AT)
+    }
+
+    /// For packets from such a server, out of the interface in `slot`.
+    #[inline(always)]
+    pub const fn reverse(generation: u8, slot: u32) -> Self {
+        let slot = (slot & ((1 << INTERFACE_BITS) - 1)) as u64;
+        Self((generation as u64) << GENERATION_AT | slot << INTERFACE_AT | 1 << REVERSE_AT)
+    }
+
+    /// The tick at which it ends.
+    #[inline(always)]
+    pub const fn until(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The same with another end and sequence number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with(self, until: u32, sequence: u8) -> Self {
+        let rest = self.0 & !(0xff << SEQUENCE_AT | 0xffff_ffff);
+        Self(rest | (sequence as u64) << SEQUENCE_AT | until as u64)
+    }
+
+    /// Counts writings.
+    #[inline(always)]
+    pub const fn sequence(self) -> u8 {
+        (self.0 >> SEQUENCE_AT) as u8
+    }
+
+    /// Whether somebody is writing the lease.
+    #[inline(always)]
+    pub const fn is_taken(self) -> bool {
+        self.sequence() & 1 != 0
+    }
+
+    /// The low bits of the server's generation.
+    #[inline(always)]
+    pub const fn generation(self) -> u8 {
+        (self.0 >> GENERATION_AT) as u8
+    }
+
+    /// The slot of the interface that the client is reached by.
+    #[inline(always)]
+    pub const fn interface(self) -> u32 {
+        (self.0 >> INTERFACE_AT) as u32 & ((1 << INTERFACE_BITS) - 1)
+    }
+
+    /// Whether it is for packets from the server.
+    #[inline(always)]
+    pub const fn is_reverse(self) -> bool {
+        self.0 >> REVERSE_AT & 1 != 0
+    }
+}
 
 /// Where one flow's lease may lie.
 #[repr(C)]
@@ -65,46 +124,66 @@ pub struct LeaseSet {
     /// The ways.
     pub ways: [Lease; LEASE_WAYS],
 }
-const _: () = assert!(size_of::<LeaseSet>() == 256);
+const _: () = assert!(size_of::<LeaseSet>() == 128);
 
-/// The parts of a flow's key as they stand in its lease.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LeaseKey {
-    /// See [`Lease::ends`].
-    pub ends: [u64; 4],
-    /// See [`Lease::ports`].
-    pub ports: u32,
-    /// [`flags::UDP`] or nothing.
-    pub transport: u8,
+/// A flow's mark.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LeaseMark(pub [u32; MARK_WORDS]);
+
+const MARK_WORDS: usize = 3;
+const KEY_WORDS: usize = size_of::<FlowKey>() / 4;
+
+/// The random keys that marks are made with, one row for each word of a mark. Secret.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_debug_implementations, reason = "nothing should print them")]
+pub struct MarkKeys(pub [MarkRow; MARK_WORDS]);
+
+/// A factor for each word of a flow's key, and a summand.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_debug_implementations, reason = "nothing should print them")]
+pub struct MarkRow(pub [u64; KEY_WORDS + 1]);
+
+impl MarkKeys {
+    /// The mark of a flow.
+    #[inline(always)]
+    pub const fn mark(&self, key: &FlowKey) -> LeaseMark {
+        let [first, second, third] = &self.0;
+        LeaseMark([first.word(key), second.word(key), third.word(key)])
+    }
 }
 
-impl LeaseKey {
-    /// Of TCP or UDP.
+impl MarkRow {
+    /// One word of a flow's mark.
     #[inline(always)]
-    pub const fn new(key: &FlowKey) -> Self {
+    pub const fn word(&self, key: &FlowKey) -> u32 {
         let (s, d) = (&key.src.0, &key.dst.0);
-        Self {
-            ends: [pair(s[0], s[1]), pair(s[2], s[3]), pair(d[0], d[1]), pair(d[2], d[3])],
-            ports: key.sport_be as u32 | (key.dport_be as u32) << 16,
-            transport: if key.proto == IPPROTO_UDP { flags::UDP } else { 0 },
+        let ports = key.sport_be as u32 | (key.dport_be as u32) << 16;
+        let words = [s[0], s[1], s[2], s[3], d[0], d[1], d[2], d[3], ports, key.proto as u32];
+        let mut sum = self.0[KEY_WORDS];
+        let mut i = 0;
+        while i < KEY_WORDS {
+            sum = sum.wrapping_add(self.0[i].wrapping_mul(words[i] as u64));
+            i += 1;
         }
-    }
-
-    /// Whether `lease` is this flow's.
-    #[inline(always)]
-    pub const fn is_of(&self, lease: &Lease) -> bool {
-        self.ports == lease.ports
-            && self.ends[3] == lease.ends[3]
-            && self.ends[1] == lease.ends[1]
-            && self.ends[0] == lease.ends[0]
-            && self.ends[2] == lease.ends[2]
-            && self.transport == lease.flags & flags::UDP
+        (sum >> 32) as u32
     }
 }
 
-#[inline(always)]
-const fn pair(first: u32, second: u32) -> u64 {
-    first as u64 | (second as u64) << 32
+impl LeaseMark {
+    /// The set, in as many as `mask` says, where the flow's lease lies.
+    #[inline(always)]
+    pub const fn set(&self, mask: u32) -> u32 {
+        self.0[0] & mask
+    }
+
+    /// The `turn`th way to look at: first the two in one line, then those in the other.
+    #[inline(always)]
+    pub const fn way(&self, turn: u32) -> usize {
+        (self.0[1] ^ turn) as usize % LEASE_WAYS
+    }
 }
 
 /// Whether a lease that ends at tick `until` still runs.
@@ -114,18 +193,19 @@ pub const fn runs(until: u32, now: u32) -> bool {
 }
 
 /// How long a lease may be where idle connections end after `shortest_s` seconds, in ticks: a quarter of it, so that a
-/// connection in use never looks idle, and four seconds at most.
+/// connection in use never looks idle, and sixteen seconds at most.
 pub const fn lease_ticks(shortest_s: u32) -> u32 {
-    const FOUR_SECONDS: u64 = 4_000_000_000;
+    const SIXTEEN_SECONDS: u64 = 16_000_000_000;
     let quarter = shortest_s as u64 * 250_000_000;
-    ticks(if quarter < FOUR_SECONDS { quarter } else { FOUR_SECONDS })
+    ticks(if quarter < SIXTEEN_SECONDS { quarter } else { SIXTEEN_SECONDS })
 }
 
 /// How many sets the leases of so many entries are best spread over: dense enough for the processor's caches and its
-/// memory of page addresses, wide enough that a flow finds a free way. A power of two, at most `limit`, which is one too.
+/// memory of page addresses, wide enough that nearly every flow finds a free way in the first line that it looks at. A
+/// power of two, at most `limit`, which is one too.
 pub const fn sets_for(entries: u64, limit: u32) -> u32 {
     const FEWEST: u64 = 256;
-    let wanted = (entries * 2 / LEASE_WAYS as u64).next_power_of_two();
+    let wanted = entries.next_power_of_two();
     let wanted = if wanted < FEWEST { FEWEST } else { wanted };
     if wanted < limit as u64 { wanted as u32 } else { limit }
 }
@@ -133,21 +213,25 @@ pub const fn sets_for(entries: u64, limit: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Addr, IPPROTO_TCP};
+    use crate::{Addr, IPPROTO_TCP, IPPROTO_UDP, mix};
 
     fn key(n: u32, proto: u8) -> FlowKey {
         FlowKey { src: Addr::v4(n), dst: Addr::v4(7), sport_be: 1, dport_be: 2, proto, pad: [0; 3] }
     }
 
-    fn lease(key: &FlowKey) -> Lease {
-        let LeaseKey { ends, ports, transport } = LeaseKey::new(key);
-        Lease { ends, ports, flags: transport | flags::REVERSE, ..Lease::default() }
+    fn keys(seed: u64) -> MarkKeys {
+        let mut state = seed;
+        let mut next = || {
+            state = mix(state, 1);
+            state
+        };
+        MarkKeys(core::array::from_fn(|_| MarkRow(core::array::from_fn(|_| next()))))
     }
 
     #[test]
-    fn a_lease_is_of_its_flow_alone() {
+    fn every_word_of_a_flow_changes_every_word_of_its_mark() {
+        let keys = keys(99);
         let one = key(1, IPPROTO_TCP);
-        assert!(LeaseKey::new(&one).is_of(&lease(&one)));
         let others = [
             key(2, IPPROTO_TCP),
             key(1, IPPROTO_UDP),
@@ -155,20 +239,48 @@ mod tests {
             FlowKey { dport_be: 9, ..one },
             FlowKey { dst: Addr::v4(8), ..one },
             FlowKey { src: Addr([1, 0, 0xffff_0000, 1]), ..one },
+            FlowKey { src: Addr([0, 1, 0xffff_0000, 1]), ..one },
             FlowKey { dst: Addr([0, 0, 0, 7]), ..one },
             one.reversed(),
         ];
+        assert_eq!(keys.mark(&one), keys.mark(&one));
         for other in others {
-            assert!(!LeaseKey::new(&other).is_of(&lease(&one)), "{other:?}");
+            for (word, of_other) in keys.mark(&one).0.iter().zip(keys.mark(&other).0) {
+                assert_ne!(*word, of_other, "{other:?}");
+            }
+        }
+        assert_ne!(keys.mark(&one), self::keys(98).mark(&one), "other keys, other marks");
+    }
+
+    #[test]
+    fn marks_spread_flows_that_differ_in_little() {
+        let keys = keys(3);
+        let mut used = [0u32; 1024];
+        for n in 0..4096 {
+            used[keys.mark(&key(n, IPPROTO_TCP)).set(1023) as usize] += 1;
+        }
+        let most = used.iter().max();
+        assert!(most < Some(&20), "{most:?} of 4096 flows in one of 1024 sets");
+    }
+
+    #[test]
+    fn a_flow_looks_at_every_way_once_and_first_at_those_of_one_line() {
+        for first in 0..4 {
+            let mark = LeaseMark([0, first, 0]);
+            let ways: [usize; 4] = core::array::from_fn(|turn| mark.way(turn as u32));
+            assert_eq!(ways[0] / 2, ways[1] / 2);
+            assert_eq!(ways.iter().map(|way| 1 << way).sum::<u32>(), 0b1111);
         }
     }
 
     #[test]
-    fn no_flow_has_the_key_of_an_empty_line() {
-        // A revoked line is all zero; port 0 to port 0 from :: to :: is no packet that any server gets.
-        let zero = FlowKey { proto: IPPROTO_TCP, ..FlowKey::default() };
-        assert!(LeaseKey::new(&zero).is_of(&Lease::default()));
-        assert!(!runs(Lease::default().until, ticks(1 << 40)));
+    fn a_head_says_what_was_put_in() {
+        let head = LeaseHead::reverse(0xa5, 1023).with(0xdead_beef, 0x7f);
+        assert_eq!((head.until(), head.sequence(), head.generation()), (0xdead_beef, 0x7f, 0xa5));
+        assert!(head.is_reverse() && head.is_taken() && head.interface() == 1023);
+        let head = LeaseHead::forward(0xff).with(u32::MAX, 0xfe).with(1, 2);
+        assert_eq!((head.until(), head.sequence(), head.generation()), (1, 2, 0xff));
+        assert!(!head.is_reverse() && !head.is_taken() && head.interface() == 0);
     }
 
     #[test]
@@ -180,12 +292,13 @@ mod tests {
                 assert!(!runs(until, until.wrapping_add(later)), "{start} + {later}");
             }
         }
+        assert!(!runs(LeaseHead::default().until(), ticks(1 << 40)));
     }
 
     #[test]
-    fn it_is_a_quarter_of_the_idle_limit_and_four_seconds_at_most() {
+    fn it_is_a_quarter_of_the_idle_limit_and_sixteen_seconds_at_most() {
         for (seconds, milliseconds) in
-            [(1, 250), (2, 500), (10, 2500), (16, 4000), (900, 4000), (u32::MAX, 4000)]
+            [(1, 250), (2, 500), (10, 2500), (64, 16_000), (900, 16_000), (u32::MAX, 16_000)]
         {
             let got = u64::from(lease_ticks(seconds)) << TICK_BITS;
             assert!(
@@ -200,10 +313,10 @@ mod tests {
     fn sets_follow_the_entries() {
         for (entries, limit, sets) in [
             (0, 1 << 20, 256),
-            (512, 1 << 20, 256),
-            (514, 1 << 20, 512),
-            (65_536, 1 << 20, 32_768),
-            (1_000_000, 1 << 20, 524_288),
+            (256, 1 << 20, 256),
+            (257, 1 << 20, 512),
+            (65_536, 1 << 20, 65_536),
+            (1_000_000, 1 << 20, 1 << 20),
             (10_000_000, 1 << 17, 1 << 17),
         ] {
             assert_eq!(sets_for(entries, limit), sets, "{entries}");

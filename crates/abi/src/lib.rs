@@ -51,7 +51,7 @@ pub use frame::{Frame, FrameMut, Plain, SliceFrame};
 pub use hash::{flow_hash, mix, persistent_client, ring_hash, source_hash};
 pub use icmp::{IcmpKind, InnerFlow, ResetTo, inner_flow, write_icmp_error, write_tcp_reset};
 pub use lease::{
-    LEASE_WAYS, Lease, LeaseKey, LeaseSet, flags as lease_flags, lease_ticks, runs, sets_for, ticks,
+    LEASE_WAYS, Lease, LeaseHead, LeaseMark, LeaseSet, MarkKeys, MarkRow, lease_ticks, runs, sets_for, ticks,
 };
 pub use parse::{FragmentPart, Packet, Parsed, parse};
 pub use path::{PATH_REACHABLE, PATH_UNRESOLVED, Path};

@@ -21,6 +21,7 @@ pod!(
     FragmentPorts,
     Interface,
     LeaseSet,
+    MarkKeys,
     Load,
     Member,
     NatServerKey,

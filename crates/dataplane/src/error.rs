@@ -64,6 +64,13 @@ pub enum DataplaneError {
         #[source]
         source: aya::maps::xdp::XdpMapError,
     },
+    /// The kernel gave no random numbers.
+    #[error("asking the kernel for random numbers")]
+    Random {
+        /// Why.
+        #[source]
+        source: getrandom::Error,
+    },
     /// A batch of a map could not be read.
     #[error("reading the map {map}")]
     Batch {

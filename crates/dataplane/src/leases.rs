@@ -1,15 +1,16 @@
 //! How much of the leases' map is in use. Few connections spread over a large map miss the processor's caches as often
 //! as many do: the part in use follows their number.
-use keel_abi::{Config, sets_for};
+use keel_abi::{Config, MarkKeys, sets_for};
 
 use crate::{
-    Dataplane, LeaseSets,
+    Dataplane, DataplaneError, LeaseSets,
     error::{Context, Result},
+    maps::Maps,
 };
 
 /// Between two changes. Lines that a change puts out of reach may come back with the next one; all leases in them have
 /// ended by then (`keel_abi::lease_ticks`).
-const APART_NS: u64 = 10_000_000_000;
+const APART_NS: u64 = 20_000_000_000;
 
 /// Where the part in use stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,19 @@ pub fn fit(now: Fit, entries: u64, limit: LeaseSets, now_ns: u64) -> Fit {
 /// The part in use at the beginning.
 pub(crate) const FIRST: LeaseSets = 256;
 
+/// Gives new tables their random keys: see [`MarkKeys`].
+pub(crate) fn give_keys(maps: &mut Maps) -> Result<()> {
+    let keys = maps.mark_keys.get(&0, 0).context("reading", "MARK_KEYS")?;
+    if keys != MarkKeys::default() {
+        return Ok(());
+    }
+    let mut keys = MarkKeys::default();
+    for key in keys.0.iter_mut().flat_map(|row| &mut row.0) {
+        *key = getrandom::u64().map_err(|source| DataplaneError::Random { source })?;
+    }
+    maps.mark_keys.set(0, keys, 0).context("writing", "MARK_KEYS")
+}
+
 impl Dataplane {
     /// Fits the part of the leases' map that is in use to `entries` entries of the connection table.
     ///
@@ -61,7 +75,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     #[test]
-    fn it_follows_the_entries_up_at_once_and_down_late_but_never_twice_in_ten_seconds() {
+    fn it_follows_the_entries_up_at_once_and_down_late_but_never_twice_in_twenty_seconds() {
         let start = Fit { sets: 1024, changed_ns: None };
         let known = fit(start, 1_000_000, 1 << 17, 5 * SECOND);
         assert_eq!(
@@ -69,13 +83,13 @@ mod tests {
             Fit { sets: 1024, changed_ns: Some(5 * SECOND) },
             "an earlier process may have changed it"
         );
-        assert_eq!(fit(known, 1_000_000, 1 << 17, 14 * SECOND), known);
-        let up = fit(known, 100_000, 1 << 17, 15 * SECOND);
-        assert_eq!(up, Fit { sets: 65_536, changed_ns: Some(15 * SECOND) });
-        assert_eq!(fit(up, 1_000_000, 1 << 17, 24 * SECOND), up);
-        assert_eq!(fit(up, 1_000_000, 1 << 17, 25 * SECOND).sets, 1 << 17, "the map has no more");
-        assert_eq!(fit(up, 50_000, 1 << 17, 99 * SECOND), up);
-        assert_eq!(fit(up, 10_000, 1 << 17, 99 * SECOND).sets, 8192);
+        assert_eq!(fit(known, 1_000_000, 1 << 17, 24 * SECOND), known);
+        let up = fit(known, 50_000, 1 << 17, 25 * SECOND);
+        assert_eq!(up, Fit { sets: 65_536, changed_ns: Some(25 * SECOND) });
+        assert_eq!(fit(up, 1_000_000, 1 << 17, 44 * SECOND), up);
+        assert_eq!(fit(up, 1_000_000, 1 << 17, 45 * SECOND).sets, 1 << 17, "the map has no more");
+        assert_eq!(fit(up, 20_000, 1 << 17, 99 * SECOND), up);
+        assert_eq!(fit(up, 10_000, 1 << 17, 99 * SECOND).sets, 16_384);
         assert_eq!(fit(up, 0, 1 << 17, 99 * SECOND).sets, 256);
     }
 }

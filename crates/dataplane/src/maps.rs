@@ -9,8 +9,8 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf, of_maps::ArrayOfMaps, xdp::DevMapHash},
 };
 use keel_abi::{
-    Addr, Chunk, Config, Connection, FlowKey, Interface, LeaseSet, Load, NatServerKey, NatServerValue, Path,
-    PersistKey, PersistValue, PortKey, Server, ServerStats, TrafficStats,
+    Addr, Chunk, Config, Connection, FlowKey, Interface, LeaseSet, Load, MarkKeys, NatServerKey,
+    NatServerValue, Path, PersistKey, PersistValue, PortKey, Server, ServerStats, TrafficStats,
 };
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Names of all maps, which are also the names of their pins.
-pub(crate) const NAMES: [&str; 21] = [
+pub(crate) const NAMES: [&str; 22] = [
     "CONFIG",
     "INTERFACES",
     "PORTS",
@@ -38,6 +38,7 @@ pub(crate) const NAMES: [&str; 21] = [
     "PERSISTENCE_NEW",
     "FRAGMENTS",
     "LEASES",
+    "MARK_KEYS",
     "DROPS",
     "TRAFFIC",
     "EVENTS",
@@ -64,6 +65,7 @@ pub(crate) struct Maps {
     pub(crate) persistence: HashMap<MapData, PersistKey, PersistValue>,
     pub(crate) persistence_new: HashMap<MapData, PersistKey, PersistValue>,
     pub(crate) leases: Array<MapData, LeaseSet>,
+    pub(crate) mark_keys: Array<MapData, MarkKeys>,
     pub(crate) drops: PerCpuArray<MapData, u64>,
     pub(crate) traffic: PerCpuArray<MapData, TrafficStats>,
     pub(crate) events: RingBuf<MapData>,
@@ -124,6 +126,7 @@ impl Maps {
             persistence: typed(ebpf, "PERSISTENCE")?,
             persistence_new: typed(ebpf, "PERSISTENCE_NEW")?,
             leases: typed(ebpf, "LEASES")?,
+            mark_keys: typed(ebpf, "MARK_KEYS")?,
             drops: typed(ebpf, "DROPS")?,
             traffic: typed(ebpf, "TRAFFIC")?,
             events: typed(ebpf, "EVENTS")?,

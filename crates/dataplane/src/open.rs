@@ -115,6 +115,7 @@ impl Dataplane {
         let flood_per_second = flood_limit(options.sizes.half_open);
         let config = Config { flood_per_second, lease_mask, ..config };
         maps.config.set(0, config, 0).context("writing the settings", "CONFIG")?;
+        leases::give_keys(&mut maps)?;
         let shadow = Shadow::read(&maps)?;
         let (retired, drift) = Default::default();
         let leases_changed_ns = (adoption == Adoption::Fresh).then_some(0);
@@ -222,9 +223,9 @@ pub(crate) fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a 
     }
 }
 
-/// A line for every connection that fits, in sets: a power of two.
+/// A set for every entry that fits, and a power of two.
 fn lease_sets(sizes: &Sizes) -> u32 {
-    let sets = sizes.connections.div_ceil(keel_abi::LEASE_WAYS as u32);
+    let sets = sizes.connections;
     sets.checked_next_power_of_two().unwrap_or(1 << 31).max(leases::FIRST)
 }
 

@@ -201,7 +201,6 @@ fn open(rig: &Rig, then: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-#[ignore = "two CPUs still begin one flow twice"]
 fn first_packets_on_all_cpus_are_one_connection() {
     let _alone = alone();
     for mode in MODES {
@@ -253,7 +252,6 @@ fn an_answer_arrives_while_its_connection_is_proved() {
 }
 
 #[test]
-#[ignore = "two CPUs still begin one flow twice"]
 fn a_port_used_again_on_all_cpus_begins_one_connection() {
     let _alone = alone();
     for mode in MODES {
@@ -272,7 +270,6 @@ fn a_port_used_again_on_all_cpus_begins_one_connection() {
 }
 
 #[test]
-#[ignore = "two CPUs still count one change of state twice"]
 fn ends_from_both_sides_at_once_are_counted_once() {
     let _alone = alone();
     let (mut rig, cpus) = rig(MODES[1]);

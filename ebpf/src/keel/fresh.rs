@@ -315,8 +315,11 @@ fn begin(ctx: &XdpContext, scratch: &mut Scratch, service: u32, now: u64) -> Rou
         if persistent {
             marks |= flags::PERSISTENT;
         }
-        if !remember(ctx, scratch, id, marks, now) {
-            return drop(DropReason::NatConflict) as Route;
+        match remember(ctx, scratch, id, marks, now) {
+            CONFLICT => return drop(DropReason::NatConflict) as Route,
+            // Counted where it was begun.
+            BEGUN => return route::server(scratch.entry.server),
+            _ => {}
         }
     }
     if kind == Beginning::New
@@ -330,8 +333,12 @@ fn begin(ctx: &XdpContext, scratch: &mut Scratch, service: u32, now: u64) -> Rou
 /// No server.
 pub const NOBODY: u32 = u32::MAX;
 
-/// Fails where there is an entry already (linux/bpf.h).
+/// Creates an entry or replaces it (linux/bpf.h).
+const BPF_ANY: u64 = 0;
+/// Fails where there is an entry already, with [`EEXIST`].
 const BPF_NOEXIST: u64 = 1;
+/// errno-base.h.
+const EEXIST: i32 = -17;
 
 /// Remembers a persistent client's server until its connection is established, and returns it. Where another CPU has just
 /// done so for another connection of the same client, that server is the client's.
@@ -349,7 +356,7 @@ fn stick(header: &TableHeader, flow: &FlowKey, id: u32, now: u64) -> u32 {
     if other != NOBODY {
         return other;
     }
-    let _ = PERSISTENCE_NEW.insert(key, value, 0);
+    let _ = PERSISTENCE_NEW.insert(key, value, BPF_ANY);
     id
 }
 
@@ -375,28 +382,46 @@ pub fn sticks_to(entry: Option<&PersistValue>, now: u64) -> u32 {
     if usable && now < entry.expires_ns { entry.server } else { NOBODY }
 }
 
-/// Writes the entry with `marks` among its flags, and for NAT the one for the replies. False if another connection
-/// already receives replies of that shape.
+/// The flow is remembered, or there is no room to.
+const REMEMBERED: u32 = 0;
+/// Another CPU has begun it meanwhile: its entry is in [`Scratch::entry`].
+const BEGUN: u32 = 1;
+/// Another connection already receives replies of that shape.
+const CONFLICT: u32 = 2;
+
+/// Writes the entry with `marks` among its flags, and for NAT the one for the replies.
+///
+/// Of several CPUs with packets of one flow, the first one's server is the flow's: its entry is there before anything else
+/// is written.
 #[inline(never)]
-fn remember(ctx: &XdpContext, scratch: &mut Scratch, id: u32, marks: u8, now: u64) -> bool {
-    let Some(server) = SERVERS.get(id) else { return false };
+fn remember(ctx: &XdpContext, scratch: &mut Scratch, id: u32, marks: u8, now: u64) -> u32 {
+    let Some(server) = SERVERS.get(id) else { return CONFLICT };
     let Scratch { packet, entry, reverse, key, .. } = scratch;
     *entry = Connection { seen_ns: now, created_ns: now, server: id, ..Connection::default() };
     entry.generation = server.generation;
     entry.flags = marks;
     let handshake = packet.key.proto == IPPROTO_TCP && marks & flags::MIDSTREAM == 0;
     entry.state = if handshake { TcpState::SynRecv } else { TcpState::Established } as u8;
+    let written = HALF_OPEN.insert(packet.key, &*entry, BPF_NOEXIST);
+    if written == Err(EEXIST)
+        && let Some(other) = HALF_OPEN.get_ptr(packet.key)
+    {
+        // SAFETY: a live element, copied at once.
+        *entry = unsafe { *other };
+        return BEGUN;
+    }
+    if written.is_ok() {
+        add(id, Class::Pending, 1);
+    }
     if server.mode == MODE_NAT {
         *reverse = *entry;
         *key = send::reply_key(&packet.key, server);
         if !expect_reply(ctx, packet, key, reverse) {
-            return false;
+            known::discard(packet, entry);
+            return CONFLICT;
         }
     }
-    if HALF_OPEN.insert(packet.key, &*entry, 0).is_ok() {
-        add(id, Class::Pending, 1);
-    }
-    true
+    REMEMBERED
 }
 
 /// Whether an entry for replies may be replaced: it is this connection's own, or its connection is over.
@@ -414,17 +439,20 @@ fn expect_reply(ctx: &XdpContext, packet: &Packet, key: &FlowKey, reverse: &mut 
         }
         let _ = CONNECTIONS.remove(key);
         lease::revoke(key);
-    } else if let Some(other) = HALF_OPEN.get_ptr_mut(key) {
+    }
+    let mut exists = BPF_NOEXIST;
+    if let Some(other) = HALF_OPEN.get_ptr_mut(key) {
         // SAFETY: as above.
         if !gives_way(unsafe { &*other }, packet) {
             return false;
         }
+        exists = BPF_ANY;
     }
     reverse.flags |= flags::REVERSE;
     reverse.vip = packet.key.dst;
     reverse.vport_be = packet.key.dport_be;
     learn_client(ctx, packet, reverse);
-    HALF_OPEN.insert(key, &*reverse, 0).is_ok()
+    HALF_OPEN.insert(key, &*reverse, exists).is_ok()
 }
 
 /// Notes where the client's packet came from: replies go back the same way.

@@ -1,4 +1,6 @@
 //! Packets of connections that have an entry.
+use core::mem::offset_of;
+
 use aya_ebpf::{bindings::xdp_action::XDP_TX, programs::XdpContext};
 use keel_abi::{
     Connection, Direction, DropReason, FlowKey, IPPROTO_TCP, MODE_NAT, Packet, PersistKey, PersistValue,
@@ -6,7 +8,7 @@ use keel_abi::{
 };
 
 use crate::{
-    answer,
+    answer, atomic,
     count::{Class, add, drop, refused, shift},
     fresh, lease,
     maps::{CONNECTIONS, HALF_OPEN, PERSISTENCE, PERSISTENCE_NEW, SERVERS, Scratch},
@@ -158,33 +160,72 @@ fn transition(packet: &Packet, connection: &mut Connection, server: &Server) {
         if server.mode == MODE_NAT
             && let Some(reverse) = reply_entry(&packet.key, server)
         {
-            reverse.state = connection.state;
+            copy_state(connection, reverse);
         }
         return;
     }
     let key = forward_key(&packet.key, connection);
     if let Some(forward) = CONNECTIONS.get_ptr_mut(key) {
-        // SAFETY: a live element; a racing removal leaves it readable until this run ends (RCU).
-        let forward = unsafe { &mut *forward };
         advance(forward, Direction::Reverse, packet.tcp_flags);
-        connection.state = forward.state;
+        copy_state(forward, connection);
     }
 }
 
+/// Looks at an entry before a change of state is given up: as many CPUs may change it at the same moment, each once or
+/// twice. A change that is given up for all that is the next packet's.
+const TRIES: u32 = 8;
+
+/// The word of an entry in which its state and flags are, state lowest.
 #[inline(always)]
-fn advance(connection: &mut Connection, direction: Direction, tcp_flags: u8) {
+fn state_word(entry: *mut Connection) -> *mut u64 {
+    const { assert!(offset_of!(Connection, state) % 8 == 0) };
+    const { assert!(offset_of!(Connection, flags) == offset_of!(Connection, state) + 1) };
+    // SAFETY: `entry` points at a live map element; taking a field's address reads nothing.
+    unsafe { (&raw mut (*entry).state).cast::<u64>() }
+}
+
+/// A state word's bits of the state, and where its flags begin.
+const STATE: u64 = 0xff;
+const FLAGS_AT: u32 = 8;
+
+/// Changes a forward entry's state by a packet. Both directions come on different CPUs, and each change is counted once.
+#[inline(always)]
+fn advance(entry: *mut Connection, direction: Direction, tcp_flags: u8) {
     let (mine, other) = match direction {
         Direction::Forward => (flags::FIN_CLIENT, flags::FIN_SERVER),
         Direction::Reverse => (flags::FIN_SERVER, flags::FIN_CLIENT),
     };
-    let old = TcpState::from_u8(connection.state);
-    let new = next_state(old, direction, tcp_flags, connection.flags & other != 0);
-    if tcp_flags & tcp_flags::FIN != 0 {
-        connection.flags |= mine;
+    let fin = if tcp_flags & tcp_flags::FIN != 0 { mine } else { 0 };
+    let word = state_word(entry);
+    for _ in 0..TRIES {
+        // SAFETY: an aligned word of a live map element, here and below.
+        let before = unsafe { word.read_volatile() };
+        let old = TcpState::from_u8(before as u8);
+        let new = next_state(old, direction, tcp_flags, (before >> FLAGS_AT) as u8 & other != 0);
+        let after = (before & !STATE) | new as u64 | (fin as u64) << FLAGS_AT;
+        if after == before {
+            return;
+        }
+        if unsafe { atomic::exchange_if(word, before, after) } == before {
+            // SAFETY: as above.
+            shift(unsafe { (*entry).server }, class(old as u8), class(new as u8));
+            return;
+        }
     }
-    if new != old {
-        shift(connection.server, class(old as u8), class(new as u8));
-        connection.state = new as u8;
+}
+
+/// Gives the other direction's entry the forward entry's state, the newest one: whoever changes it copies it afterwards,
+/// and looks again when the copy is there.
+#[inline(always)]
+fn copy_state(forward: *mut Connection, to: *mut Connection) {
+    let (from, to) = (state_word(forward), state_word(to));
+    for _ in 0..TRIES {
+        // SAFETY: aligned words of live map elements, here and below.
+        let (state, before) = unsafe { (from.read_volatile() & STATE, to.read_volatile()) };
+        if before & STATE == state {
+            return;
+        }
+        unsafe { atomic::exchange_if(to, before, (before & !STATE) | state) };
     }
 }
 

@@ -5,8 +5,8 @@ use aya_ebpf::{
 };
 use keel_abi::{
     Addr, Best, Chunk, Config, Connection, FlowKey, FragmentKey, FragmentPorts, HALF_OPEN_DEFAULT,
-    INTERFACE_SLOTS, InnerFlow, Interface, LeaseSet, Load, NatServerKey, NatServerValue, Packet, Path,
-    PersistKey, PersistValue, PortKey, ReapRecord, Server, ServerStats, TrafficStats,
+    INTERFACE_SLOTS, InnerFlow, Interface, LeaseSet, Load, MarkKeys, NatServerKey, NatServerValue, Packet,
+    Path, PersistKey, PersistValue, PortKey, ReapRecord, Server, ServerStats, TrafficStats,
 };
 
 use crate::fresh::Decision;
@@ -84,7 +84,14 @@ pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts, 16384> = LruHashMap
 
 /// Leases of connections. What the mask in the settings leaves out is not in use.
 #[btf_map]
-pub static LEASES: Array<LeaseSet, 131072> = Array::new();
+pub static LEASES: Array<LeaseSet, 524288, MMAPABLE> = Array::new();
+
+/// What leases know flows by.
+#[btf_map]
+pub static MARK_KEYS: Array<MarkKeys, 1> = Array::new();
+
+/// `BPF_F_MMAPABLE` (linux/bpf.h): the first element begins with a page, and so every one with a line of the cache.
+const MMAPABLE: usize = 1 << 10;
 
 /// Drops by reason.
 #[btf_map]

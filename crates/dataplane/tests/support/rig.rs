@@ -310,7 +310,7 @@ impl Rig {
         let mut sets: Array<MapData, LeaseSet> = Array::try_from(self.map("LEASES")).unwrap();
         for index in 0..sets.len() {
             let set = sets.get(&index, 0).unwrap();
-            if set.ways.iter().any(|lease| lease.until != 0) {
+            if set.ways.iter().any(|lease| lease.head.until() != 0) {
                 sets.set(index, LeaseSet::default(), 0).unwrap();
             }
         }
@@ -320,7 +320,7 @@ impl Rig {
     pub fn leases(&self) -> usize {
         let sets: Array<MapData, LeaseSet> = Array::try_from(self.map("LEASES")).unwrap();
         let ways = sets.iter().flat_map(|set| set.unwrap().ways);
-        ways.filter(|lease| lease.until != 0).count()
+        ways.filter(|lease| lease.head.until() != 0).count()
     }
 
     pub fn entries(&self, table: &str) -> usize {
