@@ -162,7 +162,17 @@ fn tables(effort: &Effort) -> Vec<Timing> {
 
 fn memory(effort: &Effort) -> Result<Vec<Memory>> {
     let fixture = Fixture::new(Mode::Nat, effort.table())?;
-    let maps = ["CONNECTIONS", "HALF_OPEN", "PERSISTENCE", "FRAGMENTS", "SERVERS", "LOADS", "STATS", "PATHS"];
+    let maps = [
+        "CONNECTIONS",
+        "LEASES",
+        "HALF_OPEN",
+        "PERSISTENCE",
+        "FRAGMENTS",
+        "SERVERS",
+        "LOADS",
+        "STATS",
+        "PATHS",
+    ];
     let found = maps.into_iter().map(memory_of).collect();
     fixture.remove()?;
     found

@@ -161,6 +161,16 @@ impl Fixture {
         Self::with(mode, &desired(mode, 2, SERVERS, scheduler::RR), SERVERS, connections)
     }
 
+    /// The same without leases: every packet goes by the connection table.
+    pub(crate) fn without_leases(mode: Mode, connections: u32) -> Result<Self> {
+        let mut desired = desired(mode, 2, SERVERS, scheduler::RR);
+        for server in desired.services.iter_mut().flat_map(|service| &mut service.servers) {
+            // Leases are a quarter of the shortest idle time; nothing sweeps here.
+            server.timeouts = [0; 5];
+        }
+        Self::with(mode, &desired, SERVERS, connections)
+    }
+
     /// `desired`, whose services use the first `servers` servers of `mode`.
     pub(crate) fn with(mode: Mode, desired: &Desired, servers: u32, connections: u32) -> Result<Self> {
         let options = Options { bpf_dir: room::pins(), sizes: sizes(connections) };

@@ -103,6 +103,7 @@ pub(crate) fn measure(effort: &Effort) -> Result<Section> {
     for (path, mode) in modes {
         bench.mode(path, mode).with_context(|| format!("measuring {path}"))?;
     }
+    bench.unleased().context("measuring the connection table")?;
     bench.schedulers().context("measuring the schedulers")?;
     Ok(bench.section)
 }
@@ -145,8 +146,46 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Opens the connections `from..to`.
+    /// Known connections without leases.
+    fn unleased(&mut self) -> Result<()> {
+        let (mode, path) = (Mode::Dr, "DR");
+        for (table, flows) in self.effort.tables() {
+            let fixture = Fixture::without_leases(mode, table)?;
+            self.walker.measure(&fixture::program()?.fd)?;
+            self.table = table;
+            let mut have = 0;
+            let template = mode.request(1, ACK);
+            for flows in flows {
+                self.run_open(path, mode, &fixture, have, flows)?;
+                have = flows;
+                let route = Route::scattered(flows);
+                let case = Case {
+                    path,
+                    packet: "unleased",
+                    flows,
+                    template: &template,
+                    route,
+                    growth: None,
+                    verdict: TX,
+                };
+                self.case(&fixture, &case)?;
+            }
+            fixture.remove()?;
+        }
+        Ok(())
+    }
+
+    /// Opens the connections `from..to` and notes what that took.
     fn open(&mut self, path: &'static str, mode: Mode, fixture: &Fixture, from: u32, to: u32) -> Result<()> {
+        let net_ns = self.run_open(path, mode, fixture, from, to)?;
+        if to - from > 10_000 {
+            self.section.handshakes.push(Handshake { path, flows: to, net_ns });
+        }
+        Ok(())
+    }
+
+    /// Opens the connections `from..to`; net nanoseconds of each one's two packets.
+    fn run_open(&mut self, path: &str, mode: Mode, fixture: &Fixture, from: u32, to: u32) -> Result<f64> {
         let (syn, ack) = (mode.request(1, SYN), mode.request(1, ACK));
         let (frames, route) = ([&syn, &ack], Route::in_order(from, to));
         let runs = (to - from) * 2;
@@ -154,11 +193,7 @@ impl Bench<'_> {
         let entries = fixture.established()?;
         ensure!(entries == u64::from(to), "{path}: {entries} of {to} connections are in the table");
         let walking = self.walker.run(Target::Bare, &frames, route, runs)?.ns;
-        if to - from > 10_000 {
-            let net_ns = (gross - walking) * 2.0;
-            self.section.handshakes.push(Handshake { path, flows: to, net_ns });
-        }
-        Ok(())
+        Ok((gross - walking) * 2.0)
     }
 
     fn known(&mut self, path: &'static str, mode: Mode, fixture: &Fixture, flows: u32) -> Result<()> {

@@ -34,7 +34,7 @@ fn a_quick_run_measures_everything() {
     assert_eq!(length(&results, "/packets"), 6 + 7);
     assert_eq!(length(&results, "/connections"), 9 * 2);
     assert_eq!(length(&results, "/change/changes"), 8);
-    assert_eq!(length(&results, "/change/memory"), 8);
+    assert_eq!(length(&results, "/change/memory"), 9);
     assert_eq!(length(&results, "/rings/maglev"), 3);
     paths(&results);
     page(&read("benchmarks.md"));
@@ -50,6 +50,7 @@ fn paths(results: &Value) {
     for path in ["DR", "NAT", "IPIP", "IP6IP6", "GUE"] {
         assert!(has(path, "new"), "{path}");
     }
+    assert!(has("DR", "unleased"));
     assert!(has("none of ours", "foreign") && has("none of ours", "not IP"));
     for cell in cells {
         assert!(cell["gross_ns"].as_f64().unwrap() > 0.0, "{cell}");

@@ -7,6 +7,9 @@ use super::table::{Table, count, number};
 use crate::packets::Load;
 use crate::path::Cell;
 
+/// A row beside the known packets.
+const UNLEASED: &str = "*DR, every packet by the connection table*";
+
 /// katran's net nanoseconds per packet (IPIP, 100 servers, known flows), measured by the same method on another
 /// machine, by flows; an empty program took 25 ns there.
 const KATRAN: [(u32, f64); 4] = [(1, 130.0), (4096, 130.0), (65_536, 205.0), (1_000_000, 350.0)];
@@ -79,6 +82,7 @@ fn paths(results: &Results) -> Option<String> {
     for cell in cells.iter().filter(|c| c.packet == "known" && c.flows == 1) {
         table.row(&by_flows(cell.path, |flows| Some(self::cell(cells, cell.path, "known", flows)?.net_ns)));
     }
+    table.row(&by_flows(UNLEASED, |flows| Some(cell(cells, "DR", "unleased", flows)?.net_ns)));
     let katran = |flows: u32| KATRAN.iter().find(|(at, _)| *at == flows).map(|(_, ns)| *ns);
     table.row(&by_flows("katran, IPIP (another machine)", katran));
     for name in ["hash table", "the same, evicting"] {
@@ -300,7 +304,8 @@ fn changes(results: &Results) -> Option<String> {
         ]);
     }
     text += &table.end();
-    text += "A connection takes one entry of CONNECTIONS in DR and TUN and two in NAT. All of it is allocated at start, \
+    text += "A connection takes one entry of CONNECTIONS in DR and TUN and two in NAT; there are as many sets of leases as \
+             entries of CONNECTIONS, rounded up to a power of two. All of it is allocated at start, \
              whether in use or not.\n\n";
     Some(text)
 }
