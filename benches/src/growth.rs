@@ -31,12 +31,13 @@ fn one(effort: &Effort, services: u32) -> Result<Cell> {
     let mode = Mode::Dr;
     let flows = if effort.quick { 256 } else { FLOWS };
     let all = desired(mode, services, SERVERS, scheduler::WRR);
-    let fixture = Fixture::with(mode, &all, SERVERS, effort.table())?;
+    let mut fixture = Fixture::with(mode, &all, SERVERS, effort.table())?;
     let mut walker = Walker::load()?;
     walker.measure(&fixture::program()?.fd)?;
     let (syn, ack) = (mode.request(services, SYN), mode.request(services, ACK));
     walker.run(Target::Keel, &[&syn, &ack], Route::in_order(0, flows), flows * 2)?;
     ensure!(fixture.established()? == u64::from(flows), "not all connections are in the table");
+    fixture.fit_leases(u64::from(flows))?;
     let (mut known, mut new) = (Vec::new(), Vec::new());
     let (route, runs) = (Route::scattered(flows), effort.runs(flows));
     let mut fresh = Route::in_order(1 << 24, 1 << 30);
