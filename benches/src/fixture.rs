@@ -199,7 +199,7 @@ impl Fixture {
     /// Lets the leases' part in use follow `entries` of the connection table, as the daemon's sweep does within seconds.
     pub(crate) fn fit_leases(&mut self, entries: u64) -> Result<()> {
         // Changes have to lie apart.
-        self.clock_ns += 20_000_000_000;
+        self.clock_ns += 60_000_000_000;
         Ok(self.dataplane.fit_leases(entries, self.clock_ns)?)
     }
 

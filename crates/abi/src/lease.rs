@@ -37,9 +37,9 @@ pub struct Lease {
     pub server: u16,
     /// Reverse: the VIP's port.
     pub vport_be: u16,
-    /// Reverse: the client's next hop. Forward: what the client's frames come from.
+    /// NAT, the client's next hop. Forward: what the client's frames come from.
     pub dmac: Mac,
-    /// Reverse: the VLAN tag, 0 = none.
+    /// NAT: the VLAN tag of the client's frames, 0 = none.
     pub vlan: u16,
 }
 const _: () = assert!(size_of::<Lease>() == 32);
@@ -59,17 +59,17 @@ const REVERSE_AT: u32 = 58;
 const _: () = assert!(crate::INTERFACE_SLOTS == 1 << INTERFACE_BITS);
 
 impl LeaseHead {
-    /// For packets to a server whose generation ends with these bits.
+    /// For packets to a server whose generation ends with these bits, which come in by the interface in `slot`.
     #[inline(always)]
-    pub const fn forward(generation: u8) -> Self {
-        Self((generation as u64) << GENERATION_AT)
+    pub const fn forward(generation: u8, slot: u32) -> Self {
+        let slot = (slot & ((1 << INTERFACE_BITS) - 1)) as u64;
+        Self((generation as u64) << GENERATION_AT | slot << INTERFACE_AT)
     }
 
-    /// For packets from such a server, out of the interface in `slot`.
+    /// For packets from such a server, which leave by the interface in `slot`.
     #[inline(always)]
     pub const fn reverse(generation: u8, slot: u32) -> Self {
-        let slot = (slot & ((1 << INTERFACE_BITS) - 1)) as u64;
-        Self((generation as u64) << GENERATION_AT | slot << INTERFACE_AT | 1 << REVERSE_AT)
+        Self(Self::forward(generation, slot).0 | 1 << REVERSE_AT)
     }
 
     /// The tick at which it ends.
@@ -278,7 +278,7 @@ mod tests {
         let head = LeaseHead::reverse(0xa5, 1023).with(0xdead_beef, 0x7f);
         assert_eq!((head.until(), head.sequence(), head.generation()), (0xdead_beef, 0x7f, 0xa5));
         assert!(head.is_reverse() && head.is_taken() && head.interface() == 1023);
-        let head = LeaseHead::forward(0xff).with(u32::MAX, 0xfe).with(1, 2);
+        let head = LeaseHead::forward(0xff, 0).with(u32::MAX, 0xfe).with(1, 2);
         assert_eq!((head.until(), head.sequence(), head.generation()), (1, 2, 0xff));
         assert!(!head.is_reverse() && !head.is_taken() && head.interface() == 0);
     }

@@ -65,7 +65,8 @@ pub(crate) enum TableKind {
 }
 
 impl TableKind {
-    pub(crate) const BOTH: [Self; 2] = [Self::Established, Self::HalfOpen];
+    /// Half-open connections first: whoever walks both while a connection is established sees it twice, not never.
+    pub(crate) const BOTH: [Self; 2] = [Self::HalfOpen, Self::Established];
 
     pub(crate) fn name(self) -> &'static str {
         match self {

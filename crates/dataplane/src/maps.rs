@@ -9,12 +9,12 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf, of_maps::ArrayOfMaps, xdp::DevMapHash},
 };
 use keel_abi::{
-    Addr, Chunk, Config, Connection, FlowKey, Interface, LeaseSet, Load, MarkKeys, NatServerKey,
-    NatServerValue, Path, PersistKey, PersistValue, PortKey, Server, ServerStats, TrafficStats,
+    Addr, Chunk, Config, Connection, FlowKey, Interface, Load, MarkKeys, NatServerKey, NatServerValue, Path,
+    PersistKey, PersistValue, PortKey, Server, ServerStats, TrafficStats,
 };
 
 use crate::{
-    DataplaneError,
+    DataplaneError, LeaseSets,
     error::{Context, Result},
 };
 
@@ -64,7 +64,8 @@ pub(crate) struct Maps {
     pub(crate) half_open: Raw<FlowKey, Connection>,
     pub(crate) persistence: HashMap<MapData, PersistKey, PersistValue>,
     pub(crate) persistence_new: HashMap<MapData, PersistKey, PersistValue>,
-    pub(crate) leases: Array<MapData, LeaseSet>,
+    /// Sets of leases that the map has; one that was found may have another size than the configuration says.
+    pub(crate) lease_sets: LeaseSets,
     pub(crate) mark_keys: Array<MapData, MarkKeys>,
     pub(crate) drops: PerCpuArray<MapData, u64>,
     pub(crate) traffic: PerCpuArray<MapData, TrafficStats>,
@@ -104,6 +105,12 @@ fn raw<K, V>(ebpf: &mut Ebpf, name: &'static str) -> Result<Raw<K, V>> {
     }
 }
 
+/// How many entries a pinned map has.
+fn entries(pins: &FsPath, name: &'static str) -> Result<u32> {
+    let map = MapData::from_pin(pins.join(name)).context("opening", name)?;
+    Ok(map.info().context("asking for the size", name)?.max_entries())
+}
+
 impl Maps {
     /// Takes all maps out of the loaded object.
     pub(crate) fn take(ebpf: &mut Ebpf, pins: &FsPath) -> Result<Self> {
@@ -125,7 +132,7 @@ impl Maps {
             half_open: raw(ebpf, "HALF_OPEN")?,
             persistence: typed(ebpf, "PERSISTENCE")?,
             persistence_new: typed(ebpf, "PERSISTENCE_NEW")?,
-            leases: typed(ebpf, "LEASES")?,
+            lease_sets: entries(pins, "LEASES")?,
             mark_keys: typed(ebpf, "MARK_KEYS")?,
             drops: typed(ebpf, "DROPS")?,
             traffic: typed(ebpf, "TRAFFIC")?,

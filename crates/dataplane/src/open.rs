@@ -110,7 +110,7 @@ impl Dataplane {
         let mut maps = Maps::take(&mut ebpf, &root.join("maps"))?;
         let config = maps.config.get(&0, 0).context("reading the settings", "CONFIG")?;
         let config = if config.seed == 0 { default_config() } else { config };
-        let lease_sets = maps.leases.len();
+        let lease_sets = maps.lease_sets;
         let lease_mask = config.lease_mask.min(lease_sets - 1);
         let flood_per_second = flood_limit(options.sizes.half_open);
         let config = Config { flood_per_second, lease_mask, ..config };

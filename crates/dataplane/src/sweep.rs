@@ -26,7 +26,7 @@ pub struct Swept {
     pub found: Connections,
     /// How full the tables were, before anything was removed.
     pub fullness: Vec<Fill>,
-    /// Connections removed.
+    /// Connections that looked idle: removed, unless the packet path knew better.
     pub removed: u64,
     /// Slots of removed servers given back.
     pub released: Vec<ServerId>,
@@ -157,8 +157,8 @@ impl Survey {
             return;
         }
         if reverse {
-            // Busy whenever its connection is. Nothing is evicted from this table: one whose connection could not be
-            // established has to go by itself.
+            // Whether its connection is idle too, the packet path looks. Nothing is evicted from this table: one whose
+            // connection could not be established has to go by itself.
             if doomed {
                 self.halves.push(order);
             }
@@ -167,11 +167,12 @@ impl Survey {
         if server.is_some() {
             self.counts.entry(entry.server).or_default()[class_of_count(half, entry.state)] += 1;
         }
+        // Also if it is to go: it may speak again before it does.
+        self.used.insert(entry.server);
         if doomed {
             self.doomed.push(order);
             return;
         }
-        self.used.insert(entry.server);
         if half && is_stuck(key, entry, now_ns) {
             self.stuck.entry(entry.server).or_default().connections += 1;
         }

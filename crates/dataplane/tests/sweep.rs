@@ -6,7 +6,7 @@ use keel_abi::{Connection, DropReason, FlowKey};
 use keel_dataplane::{FrameVerdict, Sizes};
 use support::{
     BACK_MAC, Rig, key, now_ns,
-    packet::{ACK, FIN, PSH, Pkt, SYN, ip},
+    packet::{ACK, FIN, PSH, Pkt, RST, SYN, ip},
     server_mac,
 };
 
@@ -83,14 +83,55 @@ fn a_busy_connection_stays_whatever_direction_is_busy() {
         let answer = Pkt::tcp("192.168.2.101:80", &client(1), PSH | ACK)
             .mac(server_mac(ip("192.168.2.101")), BACK_MAC);
         assert_eq!(rig.server_sends(&answer).verdict, FrameVerdict::Redirect);
-        assert_eq!(rig.dataplane.sweep(now_ns()).unwrap().removed, 0);
+        rig.dataplane.sweep(now_ns()).unwrap();
+        assert_eq!((rig.entries("CONNECTIONS"), total(&rig)), (2, (0, 1, 0)));
     }
     for _ in 0..4 {
         rig.age("CONNECTIONS", Duration::from_secs(800));
         rig.client_sends(&Pkt::tcp(&client(1), VIP, PSH | ACK));
-        assert_eq!(rig.dataplane.sweep(now_ns()).unwrap().removed, 0);
+        rig.dataplane.sweep(now_ns()).unwrap();
+        assert_eq!((rig.entries("CONNECTIONS"), total(&rig)), (2, (0, 1, 0)));
     }
-    assert_eq!(rig.entries("CONNECTIONS"), 2);
+    // A sweep that finds one direction busy has noted it for the other.
+    rig.age("CONNECTIONS", Duration::from_secs(800));
+    assert_eq!(rig.dataplane.sweep(now_ns()).unwrap().removed, 0);
+}
+
+#[test]
+fn a_connection_whose_packets_go_by_leases_is_not_idle() {
+    for (keys, entries) in [("mode = \"dr\"", 1), ("mode = \"nat\"", 2)] {
+        let mut rig = Rig::new(&cluster(keys, &[101]));
+        rig.client_sends(&Pkt::tcp(&client(1), VIP, SYN));
+        rig.client_sends(&Pkt::tcp(&client(1), VIP, ACK));
+        rig.age("CONNECTIONS", Duration::from_secs(1));
+        rig.client_sends(&Pkt::tcp(&client(1), VIP, PSH | ACK));
+        assert_eq!(rig.leases(), 1);
+        // As if the idle time had just been made so short that the lease is longer.
+        rig.age_but_no_lease("CONNECTIONS", Duration::from_secs(901));
+        rig.dataplane.sweep(now_ns()).unwrap();
+        assert_eq!((rig.entries("CONNECTIONS"), rig.leases()), (entries, 0), "{keys}");
+        rig.age("CONNECTIONS", Duration::from_secs(901));
+        rig.dataplane.sweep(now_ns()).unwrap();
+        assert_eq!(rig.entries("CONNECTIONS"), 0, "{keys}");
+    }
+}
+
+#[test]
+fn a_forged_reset_does_not_end_a_connection_in_use() {
+    let mut rig = Rig::new(&cluster("mode = \"dr\"", &[101, 102]));
+    let server = rig.open(&client(1), VIP);
+    rig.went_to(&Pkt::tcp(&client(1), VIP, PSH | ACK));
+    rig.went_to(&Pkt::tcp(&client(1), VIP, RST));
+    assert_eq!(rig.leases(), 0, "a lease would hide that it goes on");
+    for _ in 0..3 {
+        rig.age("CONNECTIONS", Duration::from_secs(9));
+        assert_eq!(rig.went_to(&Pkt::tcp(&client(1), VIP, PSH | ACK)), server);
+        rig.dataplane.sweep(now_ns()).unwrap();
+        assert_eq!(rig.entries("CONNECTIONS"), 1);
+    }
+    rig.age("CONNECTIONS", Duration::from_secs(11));
+    rig.dataplane.sweep(now_ns()).unwrap();
+    assert_eq!(rig.entries("CONNECTIONS"), 0);
 }
 
 #[test]
@@ -131,6 +172,7 @@ fn a_removed_servers_slot_comes_back_and_old_entries_do_not_reach_its_next_user(
     assert!(rig.dataplane.sweep(now_ns()).unwrap().released.is_empty(), "it still has a connection");
     assert_eq!(rig.went_to(&Pkt::tcp(&old, VIP, ACK)), 102, "hold");
     rig.age("CONNECTIONS", Duration::from_secs(901));
+    assert!(rig.dataplane.sweep(now_ns()).unwrap().released.is_empty(), "it might have spoken again");
     assert_eq!(rig.dataplane.sweep(now_ns()).unwrap().released, [slot]);
     let counted = rig.dataplane.retired_counters(0);
     assert!(counted.connections > 0, "its counters are kept for the service's sums");
@@ -164,7 +206,8 @@ fn connections_of_a_removed_server_wait_a_minute_for_their_answer() {
         assert_eq!(rig.dataplane.sweep(now_ns()).unwrap().removed, 0);
         rig.age("CONNECTIONS", Duration::from_secs(61));
         let swept = rig.dataplane.sweep(now_ns()).unwrap();
-        assert_eq!((swept.removed, swept.released), (10, vec![slot]));
+        assert_eq!((swept.removed, swept.released), (10, vec![]));
+        assert_eq!(rig.dataplane.sweep(now_ns()).unwrap().released, [slot]);
         assert_eq!(rig.entries("CONNECTIONS"), if mode == "nat" { 20 } else { 10 });
         assert_eq!(rig.counts("192.168.2.101"), (0, 10, 0));
     }

@@ -35,7 +35,7 @@ pub fn route(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
     *key = inner.key.reversed();
     let found = find(key);
     // SAFETY: read once, not kept.
-    let Some(sizes) = (unsafe { ADDRESSES.get(packet.key.dst) }) else {
+    let Some(sizes) = (unsafe { ADDRESSES.get(&packet.key.dst) }) else {
         // From the servers' side: is the quoted packet one that we translated towards a server?
         let Some(connection) = found.filter(|c| c.flags & flags::REVERSE != 0) else {
             // A tunnel packet in UDP looks like a flow too.

@@ -29,25 +29,19 @@ pub fn unknown(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
     let packet = &scratch.packet;
     let Some(config) = CONFIG.get(0) else { return pass() as Route };
     // SAFETY: read once, not kept.
-    let Some(sizes) = (unsafe { ADDRESSES.get(packet.key.dst) }) else {
+    let Some(sizes) = (unsafe { ADDRESSES.get(&packet.key.dst) }) else {
         if config.nat == 0 {
             return pass() as Route;
         }
         return reply::unknown(ctx, scratch, now);
     };
     let sizes = *sizes;
-    if let Some(half) = HALF_OPEN.get_ptr_mut(packet.key) {
-        // SAFETY: a live element; an eviction leaves it readable until this run ends (RCU).
+    if let Some(half) = HALF_OPEN.get_ptr_mut(&packet.key) {
+        // SAFETY: a live element, see the head of `known`.
         let half = unsafe { &mut *half };
-        let again = packet.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
-            && TcpState::from_u8(half.state).reusable();
-        if !again {
-            let route = known::half_open(packet, &mut scratch.entry, half, now);
-            if route != ANEW {
-                return route;
-            }
-        } else {
-            known::discard(packet, half);
+        let route = known::half_open(packet, &mut scratch.entry, half, now);
+        if route != ANEW {
+            return route;
         }
     }
     let route = known::moved(packet);
@@ -334,11 +328,11 @@ fn begin(ctx: &XdpContext, scratch: &mut Scratch, service: u32, now: u64) -> Rou
 pub const NOBODY: u32 = u32::MAX;
 
 /// Creates an entry or replaces it (linux/bpf.h).
-const BPF_ANY: u64 = 0;
+pub const BPF_ANY: u64 = 0;
 /// Fails where there is an entry already, with [`EEXIST`].
-const BPF_NOEXIST: u64 = 1;
+pub const BPF_NOEXIST: u64 = 1;
 /// errno-base.h.
-const EEXIST: i32 = -17;
+pub const EEXIST: i32 = -17;
 
 /// Remembers a persistent client's server until its connection is established, and returns it. Where another CPU has just
 /// done so for another connection of the same client, that server is the client's.
@@ -402,9 +396,9 @@ fn remember(ctx: &XdpContext, scratch: &mut Scratch, id: u32, marks: u8, now: u6
     entry.flags = marks;
     let handshake = packet.key.proto == IPPROTO_TCP && marks & flags::MIDSTREAM == 0;
     entry.state = if handshake { TcpState::SynRecv } else { TcpState::Established } as u8;
-    let written = HALF_OPEN.insert(packet.key, &*entry, BPF_NOEXIST);
+    let written = HALF_OPEN.insert(&packet.key, &*entry, BPF_NOEXIST);
     if written == Err(EEXIST)
-        && let Some(other) = HALF_OPEN.get_ptr(packet.key)
+        && let Some(other) = HALF_OPEN.get_ptr(&packet.key)
     {
         // SAFETY: a live element, copied at once.
         *entry = unsafe { *other };
@@ -412,12 +406,24 @@ fn remember(ctx: &XdpContext, scratch: &mut Scratch, id: u32, marks: u8, now: u6
     }
     if written.is_ok() {
         add(id, Class::Pending, 1);
+        // Or it has even moved its entry on, since this CPU looked for one.
+        if let Some(other) = CONNECTIONS.get_ptr(&packet.key) {
+            // SAFETY: a live element, copied at once.
+            *reverse = unsafe { *other };
+            if !TcpState::from_u8(reverse.state).reusable() {
+                known::discard(packet, entry);
+                *entry = *reverse;
+                return BEGUN;
+            }
+        }
     }
     if server.mode == MODE_NAT {
         *reverse = *entry;
         *key = send::reply_key(&packet.key, server);
         if !expect_reply(ctx, packet, key, reverse) {
-            known::discard(packet, entry);
+            if written.is_ok() {
+                known::discard(packet, entry);
+            }
             return CONFLICT;
         }
     }
@@ -433,7 +439,7 @@ fn gives_way(other: &Connection, packet: &Packet) -> bool {
 #[inline(never)]
 fn expect_reply(ctx: &XdpContext, packet: &Packet, key: &FlowKey, reverse: &mut Connection) -> bool {
     if let Some(other) = CONNECTIONS.get_ptr_mut(key) {
-        // SAFETY: a live element; a racing removal leaves it readable until this run ends (RCU).
+        // SAFETY: a live element, see the head of `known`.
         if !gives_way(unsafe { &*other }, packet) {
             return false;
         }

@@ -1,4 +1,9 @@
 //! Packets of connections that have an entry.
+//!
+//! Elements of the tables are allocated once, with the table: a pointer to one is valid as long as the program runs. But one
+//! that another CPU has removed may be another flow's at once. What matters is copied, and looked up again before it is acted
+//! upon; what may go wrong in the instant that is left is one packet's way, one entry's time, or a count that the sweep
+//! corrects.
 use core::mem::offset_of;
 
 use aya_ebpf::{bindings::xdp_action::XDP_TX, programs::XdpContext};
@@ -48,21 +53,56 @@ pub fn established(ctx: &XdpContext, scratch: &mut Scratch, connection: &mut Con
         }
         transition(packet, connection, server);
     }
-    if now.saturating_sub(connection.seen_ns) >= REFRESH_NS {
+    touch(ctx, &scratch.packet, &mut scratch.reverse, connection, now);
+    if reverse { CLIENT } else { route::server(id) }
+}
+
+/// Notes that an entry is in use, what its packet tells, and leases its way. `copy` has room for a copy of it.
+#[inline(never)]
+fn touch(ctx: &XdpContext, packet: &Packet, copy: &mut Connection, connection: &mut Connection, now: u64) {
+    let Some(server) = SERVERS.get(connection.server) else { return };
+    // What only this direction's packets tell or keep alive.
+    let carries = connection.flags & flags::REVERSE == 0
+        && (connection.flags & flags::PERSISTENT != 0 || server.mode == MODE_NAT);
+    let due = now.saturating_sub(connection.seen_ns) >= REFRESH_NS;
+    if due {
         connection.seen_ns = now;
-        if connection.flags & (flags::PERSISTENT | flags::REVERSE) != 0 || server.mode == MODE_NAT {
+        if carries {
             refresh(ctx, packet, connection, server, now);
         }
     }
-    scratch.reverse = *connection;
-    if packet.tcp_flags & EVENTFUL == 0 && TcpState::from_u8(scratch.reverse.state).is_active() {
-        lease::grant(ctx, packet, &scratch.reverse, now);
-        // Who removed the connection in the meantime has found no lease to revoke.
-        if CONNECTIONS.get_ptr(packet.key).is_none() {
-            lease::revoke(&packet.key);
-        }
+    *copy = *connection;
+    if due || !carries {
+        let_out(ctx, packet, copy, now);
     }
-    if reverse { CLIENT } else { route::server(id) }
+}
+
+/// Leases the way of a packet's flow, of whose entry this is a copy, unless the packet may change the connection or it is
+/// closing.
+#[inline(always)]
+fn let_out(ctx: &XdpContext, packet: &Packet, copy: &Connection, now: u64) {
+    if packet.tcp_flags & EVENTFUL != 0 || !TcpState::from_u8(copy.state).is_active() {
+        return;
+    }
+    // Whoever changed or removed the connection in the meantime has found no lease to revoke.
+    if lease::grant(ctx, packet, copy, now) && !still(&packet.key, copy) {
+        lease::revoke(&packet.key);
+    }
+}
+
+/// Whether a flow's entry still says what this copy of it says.
+#[inline(always)]
+fn still(key: &FlowKey, copy: &Connection) -> bool {
+    let Some(entry) = CONNECTIONS.get_ptr(key) else { return false };
+    // SAFETY: a live element, see the head of this file.
+    let entry = unsafe { &*entry };
+    entry.created_ns == copy.created_ns
+        && entry.server == copy.server
+        && entry.generation == copy.generation
+        && entry.state == copy.state
+        && entry.ifindex == copy.ifindex
+        && entry.dmac == copy.dmac
+        && entry.vlan == copy.vlan
 }
 
 /// Flags that may change a connection's state.
@@ -109,15 +149,15 @@ fn gone(ctx: &XdpContext, scratch: &mut Scratch, connection: &Connection, now: u
 }
 
 /// A packet without an entry in either table, unless another CPU has moved the entry from the half-open table between
-/// the looks at the two. It goes where its connection goes; without a second look it would be given a server as if the
+/// the looks at the two, or while this one was about to. It goes where its connection goes; without a second look it would be given a server as if the
 /// entry were lost.
 #[inline(never)]
 pub fn moved(packet: &Packet) -> Route {
     if packet.key.proto == IPPROTO_TCP && is_first(packet) {
         return ANEW;
     }
-    let Some(entry) = CONNECTIONS.get_ptr_mut(packet.key) else { return ANEW };
-    // SAFETY: a live element, see `reply_entry`.
+    let Some(entry) = CONNECTIONS.get_ptr_mut(&packet.key) else { return ANEW };
+    // SAFETY: a live element, see the head of this file.
     let entry = unsafe { &mut *entry };
     let id = entry.server;
     let Some(server) = SERVERS.get(id) else { return ANEW };
@@ -147,27 +187,61 @@ fn forward_key(key: &FlowKey, connection: &Connection) -> FlowKey {
 #[inline(always)]
 fn reply_entry<'a>(key: &FlowKey, server: &Server) -> Option<&'a mut Connection> {
     let entry = CONNECTIONS.get_ptr_mut(send::reply_key(key, server))?;
-    // SAFETY: a live element; a racing removal leaves it readable until this run ends (RCU).
+    // SAFETY: a live element, see the head of this file.
     let entry = unsafe { &mut *entry };
     if entry.replies_to(key) { Some(entry) } else { None }
 }
 
+/// The forward entry of the connection whose entry for replies this is, if it is that connection's: the client's port may
+/// have begun another one since, with another server.
+#[inline(always)]
+fn forward_entry<'a>(key: &FlowKey, reverse: &Connection) -> Option<&'a mut Connection> {
+    let entry = CONNECTIONS.get_ptr_mut(key)?;
+    // SAFETY: a live element, see the head of this file.
+    let entry = unsafe { &mut *entry };
+    belongs(entry, reverse).then_some(entry)
+}
+
+#[inline(always)]
+fn belongs(forward: &Connection, reverse: &Connection) -> bool {
+    forward.flags & flags::REVERSE == 0
+        && forward.server == reverse.server
+        && forward.generation == reverse.generation
+}
+
 /// SYN, FIN or RST on an established entry. The forward entry keeps the state, the other one a copy; the count follows.
+///
+/// Packets of a connection that is closing go by its entry, and their leases are revoked: its idle time is short, and a lease
+/// would hide that it is used.
 #[inline(never)]
 fn transition(packet: &Packet, connection: &mut Connection, server: &Server) {
-    if connection.flags & flags::REVERSE == 0 {
-        advance(connection, Direction::Forward, packet.tcp_flags);
-        if server.mode == MODE_NAT
-            && let Some(reverse) = reply_entry(&packet.key, server)
+    let reverse = connection.flags & flags::REVERSE != 0;
+    let nat = reverse || server.mode == MODE_NAT;
+    let key =
+        if reverse { forward_key(&packet.key, connection) } else { send::reply_key(&packet.key, server) };
+    let other = if nat { CONNECTIONS.get_ptr_mut(key) } else { None };
+    // SAFETY: a live element, see the head of this file.
+    let other = other.map(|other| unsafe { &mut *other });
+    if reverse {
+        if let Some(forward) = other
+            && belongs(forward, connection)
         {
-            copy_state(connection, reverse);
+            advance(forward, Direction::Reverse, packet.tcp_flags);
+            copy_state(forward, connection);
         }
-        return;
+    } else {
+        advance(connection, Direction::Forward, packet.tcp_flags);
+        if let Some(reply) = other
+            && reply.replies_to(&packet.key)
+        {
+            copy_state(connection, reply);
+        }
     }
-    let key = forward_key(&packet.key, connection);
-    if let Some(forward) = CONNECTIONS.get_ptr_mut(key) {
-        advance(forward, Direction::Reverse, packet.tcp_flags);
-        copy_state(forward, connection);
+    if !TcpState::from_u8(connection.state).is_active() {
+        lease::revoke(&packet.key);
+        if nat {
+            lease::revoke(&key);
+        }
     }
 }
 
@@ -229,22 +303,13 @@ fn copy_state(forward: *mut Connection, to: *mut Connection) {
     }
 }
 
-/// What a live connection keeps alive with itself, four times a second at most: its persistence entry, and in NAT
-/// the entry for the other direction, which also learns where the client is reached now.
+/// What a client's packets keep alive beside their connection, four times a second at most: its persistence entry, and in
+/// NAT the way to the client, which the other direction's entry holds.
 #[inline(never)]
 fn refresh(ctx: &XdpContext, packet: &Packet, connection: &Connection, server: &Server, now: u64) {
-    if connection.flags & flags::REVERSE != 0 {
-        let key = forward_key(&packet.key, connection);
-        if let Some(forward) = CONNECTIONS.get_ptr_mut(key) {
-            // SAFETY: a live element, see `reply_entry`.
-            unsafe { (*forward).seen_ns = now };
-        }
-        return;
-    }
     if server.mode == MODE_NAT
         && let Some(reverse) = reply_entry(&packet.key, server)
     {
-        reverse.seen_ns = now;
         let before = (reverse.dmac, reverse.vlan, reverse.ifindex);
         fresh::learn_client(ctx, packet, reverse);
         if before != (reverse.dmac, reverse.vlan, reverse.ifindex) {
@@ -258,9 +323,30 @@ fn refresh(ctx: &XdpContext, packet: &Packet, connection: &Connection, server: &
     let prefix = if packet.v6 != 0 { header.prefix6 } else { header.prefix4 };
     let key = PersistKey { client: packet.key.src.masked(prefix), service: server.service };
     if let Some(entry) = PERSISTENCE.get_ptr_mut(key) {
-        // SAFETY: a live element, see `reply_entry`.
+        // SAFETY: a live element, see the head of this file.
         prolong(unsafe { &mut *entry }, connection.server, header, now);
     }
+}
+
+/// When a connection was last busy, either way. A lease that still runs may have hidden it: it is revoked, and the connection
+/// counts as busy.
+#[inline(always)]
+pub fn last_seen(key: &FlowKey, connection: &Connection, server: &Server, now: u64) -> u64 {
+    let mut seen_ns = connection.seen_ns;
+    let mut hidden = lease::cut_short(key, now);
+    if connection.flags & flags::REVERSE != 0 {
+        let other = forward_key(key, connection);
+        if let Some(forward) = forward_entry(&other, connection) {
+            seen_ns = seen_ns.max(forward.seen_ns);
+            hidden |= lease::cut_short(&other, now);
+        }
+    } else if server.mode == MODE_NAT
+        && let Some(reverse) = reply_entry(key, server)
+    {
+        seen_ns = seen_ns.max(reverse.seen_ns);
+        hidden |= lease::cut_short(&send::reply_key(key, server), now);
+    }
+    if hidden { now } else { seen_ns }
 }
 
 /// Removes an established entry (and its other direction) and corrects the counts.
@@ -268,9 +354,8 @@ fn refresh(ctx: &XdpContext, packet: &Packet, connection: &Connection, server: &
 pub fn forget(key: &FlowKey, connection: &Connection, server: &Server) {
     if connection.flags & flags::REVERSE != 0 {
         let forward = forward_key(key, connection);
-        if let Some(entry) = CONNECTIONS.get_ptr_mut(forward) {
-            // SAFETY: a live element, see `reply_entry`.
-            remove_counted(&forward, unsafe { &*entry }, server);
+        if let Some(entry) = forward_entry(&forward, connection) {
+            remove_counted(&forward, entry, server);
         }
         let _ = CONNECTIONS.remove(key);
         lease::revoke(key);
@@ -304,32 +389,40 @@ pub fn not_pending(id: u32, generation: u32) {
     }
 }
 
-/// Removes a client's entry from the half-open table.
+/// Removes a client's entry, of which this is a copy, from the half-open table, unless another CPU has put another one in
+/// its place.
 #[inline(always)]
-pub fn discard(packet: &Packet, entry: &Connection) {
-    // Copied first: a removed element may be another connection's at once.
-    let (id, generation) = (entry.server, entry.generation);
-    if HALF_OPEN.remove(packet.key).is_ok() {
-        not_pending(id, generation);
+pub fn discard(packet: &Packet, copy: &Connection) {
+    let Some(entry) = HALF_OPEN.get_ptr(&packet.key) else { return };
+    // SAFETY: a live element, see the head of this file.
+    let entry = unsafe { &*entry };
+    if entry.created_ns == copy.created_ns
+        && entry.server == copy.server
+        && HALF_OPEN.remove(&packet.key).is_ok()
+    {
+        not_pending(copy.server, copy.generation);
     }
 }
 
-/// A client's packet with an entry in the half-open table.
+/// A client's packet with an entry in the half-open table. `copy` has room for a copy of it to work on.
 #[inline(never)]
-pub fn half_open(packet: &Packet, scratch: &mut Connection, connection: &mut Connection, now: u64) -> Route {
-    let id = connection.server;
+pub fn half_open(packet: &Packet, copy: &mut Connection, connection: &mut Connection, now: u64) -> Route {
+    *copy = *connection;
+    let id = copy.server;
     let Some(server) = SERVERS.get(id) else { return ANEW };
-    if server.standing(connection.generation, packet.key.proto) != Standing::Good {
-        discard(packet, connection);
+    let again = is_first(packet) && TcpState::from_u8(copy.state).reusable();
+    if again || server.standing(copy.generation, packet.key.proto) != Standing::Good {
+        discard(packet, copy);
         return ANEW;
     }
     connection.seen_ns = now;
+    copy.seen_ns = now;
     if packet.tcp_flags & tcp_flags::RST != 0 {
         connection.state = TcpState::Close as u8;
+        copy.state = TcpState::Close as u8;
     }
-    if proves(packet, connection, now) {
-        *scratch = *connection;
-        promote(packet, scratch, now);
+    if proves(packet, copy, now) && !promote(packet, copy, now) {
+        return ANEW;
     }
     route::server(id)
 }
@@ -350,10 +443,10 @@ fn proves(packet: &Packet, connection: &Connection, now: u64) -> bool {
 }
 
 /// Moves a proved connection to the table nothing is evicted from. If that table is full it stays where it is.
-/// `entry` is a copy to work on.
+/// `entry` is a copy to work on. False if another CPU was faster: the entry is to be looked for there.
 #[inline(never)]
-fn promote(packet: &Packet, entry: &mut Connection, now: u64) {
-    let Some(server) = SERVERS.get(entry.server) else { return };
+fn promote(packet: &Packet, entry: &mut Connection, now: u64) -> bool {
+    let Some(server) = SERVERS.get(entry.server) else { return true };
     let next = next_state(TcpState::SynRecv, Direction::Forward, packet.tcp_flags, false);
     let state = if packet.key.proto == IPPROTO_TCP { next } else { TcpState::Established } as u8;
     entry.state = state;
@@ -361,31 +454,36 @@ fn promote(packet: &Packet, entry: &mut Connection, now: u64) {
         entry.flags |= flags::FIN_CLIENT;
     }
     if server.mode == MODE_NAT && !promote_reply(packet, server, state) {
-        return;
+        return true;
     }
     let id = entry.server;
-    if let Err(error) = CONNECTIONS.insert(packet.key, &*entry, 1) {
+    if let Err(error) = CONNECTIONS.insert(&packet.key, &*entry, fresh::BPF_NOEXIST) {
         refused(error.into());
-        return;
+        return error != fresh::EEXIST;
     }
     add(id, class(state), 1);
-    if HALF_OPEN.remove(packet.key).is_ok() {
+    if HALF_OPEN.remove(&packet.key).is_ok() {
         add(id, Class::Pending, -1);
     }
     if entry.flags & flags::PERSISTENT != 0 {
         persist(packet, id, server, now);
     }
+    true
 }
 
-/// The other direction moves first: a forward entry without it would swallow replies.
+/// The other direction moves first: a forward entry without it would swallow replies. False if there is none of this
+/// connection, or no room for it.
 #[inline(always)]
 fn promote_reply(packet: &Packet, server: &Server, state: u8) -> bool {
     let key = send::reply_key(&packet.key, server);
-    let Some(half) = HALF_OPEN.get_ptr_mut(key) else { return CONNECTIONS.get_ptr_mut(key).is_some() };
-    // SAFETY: a live element, see `reply_entry`.
+    let Some(half) = HALF_OPEN.get_ptr_mut(key) else { return reply_entry(&packet.key, server).is_some() };
+    // SAFETY: a live element, see the head of this file.
     let half = unsafe { &mut *half };
+    if !half.replies_to(&packet.key) {
+        return false;
+    }
     half.state = state;
-    if let Err(error) = CONNECTIONS.insert(key, &*half, 0) {
+    if let Err(error) = CONNECTIONS.insert(key, &*half, fresh::BPF_ANY) {
         refused(error.into());
         return false;
     }
@@ -428,8 +526,11 @@ pub fn half_open_reply(scratch: &mut Scratch, connection: &mut Connection, now: 
         connection.state = TcpState::Close as u8;
         let key = forward_key(&packet.key, connection);
         if let Some(forward) = HALF_OPEN.get_ptr_mut(key) {
-            // SAFETY: a live element, see `reply_entry`.
-            unsafe { (*forward).state = TcpState::Close as u8 };
+            // SAFETY: a live element, see the head of this file.
+            let forward = unsafe { &mut *forward };
+            if belongs(forward, connection) {
+                forward.state = TcpState::Close as u8;
+            }
         }
     }
     scratch.reverse = *connection;

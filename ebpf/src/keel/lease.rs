@@ -4,7 +4,7 @@
 //! reader that finds another first word after reading than before has read nothing. Both rely on x86-64 showing loads and
 //! stores of one CPU in their order (Intel SDM vol. 3 §10.2.2), and on the atomic instructions of the writer being full
 //! barriers.
-use core::ptr;
+use core::{arch::asm, ptr};
 
 use aya_ebpf::programs::XdpContext;
 use keel_abi::{
@@ -53,8 +53,15 @@ fn read(from: *mut Lease, mark: &LeaseMark) -> Option<Lease> {
     let before = head(from);
     // SAFETY: as in `head`.
     let lease = unsafe { ptr::read_volatile(from) };
-    (!before.is_taken() && lease.mark == *mark && head(from) == before)
-        .then_some(Lease { head: before, ..lease })
+    is_of(from, before, mark).then_some(Lease { head: before, ..lease })
+}
+
+/// Whether a lease is the flow's and nobody is writing it; its first word was `before`.
+#[inline(always)]
+fn is_of(lease: *mut Lease, before: LeaseHead, mark: &LeaseMark) -> bool {
+    // SAFETY: as in `head`.
+    let found = unsafe { ptr::read_volatile(&raw const (*lease).mark) };
+    !before.is_taken() && found == *mark && head(lease) == before
 }
 
 /// Where the packet goes by its flow's lease; [`ANEW`] if it has none that runs.
@@ -66,22 +73,29 @@ pub fn find(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
             if !runs(lease.head.until(), ticks(now)) {
                 return ANEW;
             }
-            return follow(ctx, &mut scratch.reverse, &lease);
+            return follow(ctx, &scratch.packet, &mut scratch.reverse, &lease);
         }
     }
     ANEW
 }
 
+/// Whether the client is reached as before. If not, its connection has to learn it.
 #[inline(always)]
-fn follow(ctx: &XdpContext, reverse: &mut Connection, lease: &Lease) -> Route {
+fn comes_the_same_way(ctx: &XdpContext, packet: &Packet, lease: &Lease) -> bool {
+    XdpFrame::new(ctx).read::<Mac>(6) == Some(lease.dmac)
+        && ctx.ingress_ifindex() as u32 % INTERFACE_SLOTS == lease.head.interface()
+        && packet.vlan == [lease.vlan, 0]
+}
+
+#[inline(always)]
+fn follow(ctx: &XdpContext, packet: &Packet, reverse: &mut Connection, lease: &Lease) -> Route {
     let id = lease.server as u32;
     let Some(server) = SERVERS.get(id) else { return ANEW };
     if server.generation as u8 != lease.head.generation() || server.is_gone() {
         return ANEW;
     }
     if !lease.head.is_reverse() {
-        // Where the client is reached may have changed: the connection has to learn it.
-        if server.mode == MODE_NAT && XdpFrame::new(ctx).read::<Mac>(6) != Some(lease.dmac) {
+        if server.mode == MODE_NAT && !comes_the_same_way(ctx, packet, lease) {
             return ANEW;
         }
         return route::server(id);
@@ -100,43 +114,57 @@ fn follow(ctx: &XdpContext, reverse: &mut Connection, lease: &Lease) -> Route {
     CLIENT
 }
 
-/// Leases the way of a packet of `connection` (a copy) to its flow's next packets.
+/// Leases the way of a packet of `connection` (a copy) to its flow's next packets. False if it could not.
 #[inline(never)]
-pub fn grant(ctx: &XdpContext, packet: &Packet, connection: &Connection, now: u64) {
-    let Some(server) = SERVERS.get(connection.server) else { return };
-    if server.lease == 0 {
-        return;
+pub fn grant(ctx: &XdpContext, packet: &Packet, connection: &Connection, now: u64) -> bool {
+    let Some(server) = SERVERS.get(connection.server) else { return false };
+    if server.lease == 0 || server.is_gone() {
+        return false;
     }
-    let Some((set, mark)) = set_of(&packet.key) else { return };
-    let Some(lease) = lease(ctx, mark, connection, server) else { return };
+    let Some((set, mark)) = set_of(&packet.key) else { return false };
+    let Some(lease) = lease(ctx, packet, mark, connection, server) else { return false };
     let now = ticks(now);
     let mut free = None;
     for turn in 0..LEASE_WAYS as u32 {
         let place = way(set, &mark, turn);
         let head = head(place);
-        if read(place, &mark).is_some() {
+        if is_of(place, head, &mark) {
             free = Some((place, head));
             break;
         }
-        if free.is_none() && !runs(head.until(), now) {
+        if free.is_none() && (head.until() == NEVER || !runs(head.until(), now)) {
             free = Some((place, head));
         }
     }
-    if let Some((place, head)) = free {
-        write(place, head, lease, now.wrapping_add(server.lease));
-    }
+    let Some((place, head)) = free else { return false };
+    write(place, head, lease, now.wrapping_add(server.lease));
+    true
 }
+
+/// The end of a lease that never was.
+const NEVER: u32 = 0;
 
 /// The lease of a flow, all but its end. None for what a lease can't say: a way out of an interface that isn't ours by
 /// number, address or virtual address, or with two VLAN tags.
 #[inline(always)]
-fn lease(ctx: &XdpContext, mark: LeaseMark, connection: &Connection, server: &Server) -> Option<Lease> {
+fn lease(
+    ctx: &XdpContext,
+    packet: &Packet,
+    mark: LeaseMark,
+    connection: &Connection,
+    server: &Server,
+) -> Option<Lease> {
     let generation = server.generation as u8;
     let mut lease = Lease { mark, server: connection.server as u16, ..Lease::default() };
     if connection.flags & connection_flags::REVERSE == 0 {
-        lease.head = LeaseHead::forward(generation);
+        let slot = ctx.ingress_ifindex() as u32 % INTERFACE_SLOTS;
+        lease.head = LeaseHead::forward(generation, slot);
         if server.mode == MODE_NAT {
             lease.dmac = XdpFrame::new(ctx).read::<Mac>(6)?;
+            lease.vlan = packet.vlan[0];
+            if packet.vlan[1] != 0 {
+                return None;
+            }
         }
         return Some(lease);
     }
@@ -180,15 +208,38 @@ fn write(to: *mut Lease, head: LeaseHead, lease: Lease, until: u32) {
     }
 }
 
-/// Revokes the lease of a flow whose connection was removed, before another may begin with the same ends.
+/// Revokes the lease of a flow, before what it says is no longer so: its connection is removed, closes, or is reached
+/// another way. Returns the tick at which it would have ended.
 #[inline(never)]
-pub fn revoke(flow: &FlowKey) {
-    let Some((set, mark)) = set_of(flow) else { return };
-    for turn in 0..LEASE_WAYS as u32 {
+pub fn revoke(flow: &FlowKey) -> u32 {
+    let mut until = NEVER;
+    let Some((set, mark)) = set_of(flow) else { return until };
+    let mut turn = 0;
+    while turn < LEASE_WAYS as u32 {
         let place = way(set, &mark, turn);
         let head = head(place);
-        if read(place, &mark).is_some() {
-            write(place, head, Lease::default(), 0);
+        if is_of(place, head, &mark) {
+            until = head.until();
+            write(place, head, Lease::default(), NEVER);
         }
+        turn = not_unrolled(turn) + 1;
     }
+    until
+}
+
+/// The same number, of which the compiler knows nothing: a loop that it doesn't unroll keeps less on the stack.
+#[inline(always)]
+fn not_unrolled(mut turn: u32) -> u32 {
+    // SAFETY: copies a register onto itself.
+    unsafe {
+        asm!("{turn} = {turn}", turn = inout(reg) turn, options(pure, nomem, nostack, preserves_flags))
+    };
+    turn
+}
+
+/// Revokes the lease of a flow. True if it was still running.
+#[inline(always)]
+pub fn cut_short(flow: &FlowKey, now: u64) -> bool {
+    let until = revoke(flow);
+    until != NEVER && runs(until, ticks(now))
 }

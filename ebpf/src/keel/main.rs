@@ -101,7 +101,7 @@ fn transport(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
             return route;
         }
     }
-    if let Some(connection) = CONNECTIONS.get_ptr_mut(scratch.packet.key) {
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(&scratch.packet.key) {
         // SAFETY: a live element; a racing removal leaves it readable until this run ends (RCU).
         let route = known::established(ctx, scratch, unsafe { &mut *connection }, now);
         if route != ANEW {
@@ -126,7 +126,7 @@ fn fragment(packet: &mut Packet, now: u64) -> Route {
 
 #[inline(always)]
 fn is_virtual(packet: &Packet) -> bool {
-    ADDRESSES.get_ptr(packet.key.dst).is_some()
+    ADDRESSES.get_ptr(&packet.key.dst).is_some()
 }
 
 #[inline(never)]

@@ -56,19 +56,24 @@ fn correct(record: &ReapRecord, class: Class) {
 /// Removes the connection of `key` if neither direction has been busy for `idle_ns`.
 #[inline(always)]
 fn expire(key: &FlowKey, idle_ns: u64, now: u64) {
-    if let Some(entry) = CONNECTIONS.get_ptr(key) {
-        // SAFETY: copied at once; a racing removal leaves it readable until this run ends (RCU).
-        let entry: Connection = unsafe { *entry };
-        if now.saturating_sub(entry.seen_ns) < idle_ns {
-            return;
+    if let Some(entry) = CONNECTIONS.get_ptr_mut(key) {
+        // SAFETY: a live element, see the head of `known`; copied at once.
+        let copy: Connection = unsafe { *entry };
+        let Some(server) = SERVERS.get(copy.server) else { return };
+        if idle_ns != 0 {
+            let seen_ns = known::last_seen(key, &copy, server, now);
+            if now.saturating_sub(seen_ns) < idle_ns {
+                // So that the sweep needs not ask again before long.
+                // SAFETY: as above.
+                unsafe { (*entry).seen_ns = seen_ns };
+                return;
+            }
         }
-        if let Some(server) = SERVERS.get(entry.server) {
-            known::forget(key, &entry, server);
-        }
+        known::forget(key, &copy, server);
         return;
     }
     let Some(entry) = HALF_OPEN.get_ptr(key) else { return };
-    // SAFETY: as above.
+    // SAFETY: a live element, copied at once.
     let entry: Connection = unsafe { *entry };
     if now.saturating_sub(entry.seen_ns) < idle_ns {
         return;

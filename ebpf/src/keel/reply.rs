@@ -19,7 +19,7 @@ const FIB_SUCCESS: i64 = 0;
 #[inline(never)]
 pub fn unknown(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
     let Some(end) = fresh::nat_server(&scratch.packet.key) else { return pass() as Route };
-    if let Some(half) = HALF_OPEN.get_ptr_mut(scratch.packet.key) {
+    if let Some(half) = HALF_OPEN.get_ptr_mut(&scratch.packet.key) {
         // SAFETY: a live element; an eviction leaves it readable until this run ends (RCU).
         let half = unsafe { &mut *half };
         if half.flags & flags::REVERSE != 0 {
@@ -27,7 +27,7 @@ pub fn unknown(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
         }
     }
     // Between the first look at the connection table and the one above, another CPU may have moved the entry over.
-    if let Some(moved) = CONNECTIONS.get_ptr(scratch.packet.key) {
+    if let Some(moved) = CONNECTIONS.get_ptr(&scratch.packet.key) {
         // SAFETY: copied at once.
         let moved: Connection = unsafe { *moved };
         if moved.flags & flags::REVERSE != 0 {

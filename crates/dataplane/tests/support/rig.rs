@@ -295,6 +295,11 @@ impl Rig {
     /// Lets every entry of a table look as if it had been idle for longer by `by`; leases have ended long ago then.
     pub fn age(&self, table: &str, by: Duration) {
         self.end_leases();
+        self.age_but_no_lease(table, by);
+    }
+
+    /// The same while leases run on.
+    pub fn age_but_no_lease(&self, table: &str, by: Duration) {
         let mut map = self.pinned::<FlowKey, Connection>(table);
         let keys: Vec<FlowKey> = map.keys().map(Result::unwrap).collect();
         for key in keys {
