@@ -38,6 +38,8 @@ fn one(effort: &Effort, services: u32) -> Result<Cell> {
     walker.run(Target::Keel, &[&syn, &ack], Route::in_order(0, flows), flows * 2)?;
     ensure!(fixture.established()? == u64::from(flows), "not all connections are in the table");
     fixture.fit_leases(u64::from(flows))?;
+    // A lease begins with a packet that comes a while after its connection.
+    std::thread::sleep(std::time::Duration::from_millis(300));
     let (mut known, mut new) = (Vec::new(), Vec::new());
     let (route, runs) = (Route::scattered(flows), effort.runs(flows));
     let mut fresh = Route::in_order(1 << 24, 1 << 30);

@@ -140,7 +140,7 @@ impl Bench<'_> {
                 let nat = matches!(mode, Mode::Nat | Mode::Nat6);
                 fixture.fit_leases(u64::from(flows) * if nat { 2 } else { 1 })?;
                 have = flows;
-                // In NAT a lease begins when a packet comes a while after its connection.
+                // A lease begins with a packet that comes a while after its connection.
                 std::thread::sleep(Duration::from_millis(300));
                 self.known(path, mode, &fixture, flows)?;
             }

@@ -204,7 +204,7 @@ pub const fn lease_ticks(shortest_s: u32) -> u32 {
 /// memory of page addresses, wide enough that nearly every flow finds a free way in the first line that it looks at. A
 /// power of two, at most `limit`, which is one too.
 pub const fn sets_for(entries: u64, limit: u32) -> u32 {
-    const FEWEST: u64 = 256;
+    const FEWEST: u64 = 4096;
     let wanted = entries.next_power_of_two();
     let wanted = if wanted < FEWEST { FEWEST } else { wanted };
     if wanted < limit as u64 { wanted as u32 } else { limit }
@@ -312,9 +312,10 @@ mod tests {
     #[test]
     fn sets_follow_the_entries() {
         for (entries, limit, sets) in [
-            (0, 1 << 20, 256),
-            (256, 1 << 20, 256),
-            (257, 1 << 20, 512),
+            (0, 1 << 20, 4096),
+            (4096, 1 << 20, 4096),
+            (4097, 1 << 20, 8192),
+            (0, 1024, 1024),
             (65_536, 1 << 20, 65_536),
             (1_000_000, 1 << 20, 1 << 20),
             (10_000_000, 1 << 17, 1 << 17),

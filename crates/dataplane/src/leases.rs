@@ -35,7 +35,7 @@ pub fn fit(now: Fit, entries: u64, limit: LeaseSets, now_ns: u64) -> Fit {
 }
 
 /// The part in use at the beginning.
-pub(crate) const FIRST: LeaseSets = 256;
+pub(crate) const FIRST: LeaseSets = sets_for(0, LeaseSets::MAX);
 
 /// Gives new tables their random keys: see [`MarkKeys`].
 pub(crate) fn give_keys(maps: &mut Maps) -> Result<()> {
@@ -90,6 +90,6 @@ mod tests {
         assert_eq!(fit(up, 1_000_000, 1 << 17, 65 * SECOND).sets, 1 << 17, "the map has no more");
         assert_eq!(fit(up, 20_000, 1 << 17, 99 * SECOND), up);
         assert_eq!(fit(up, 10_000, 1 << 17, 99 * SECOND).sets, 16_384);
-        assert_eq!(fit(up, 0, 1 << 17, 99 * SECOND).sets, 256);
+        assert_eq!(fit(up, 0, 1 << 17, 99 * SECOND).sets, 4096);
     }
 }

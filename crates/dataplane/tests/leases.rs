@@ -2,7 +2,7 @@
 mod support;
 use std::time::Duration;
 
-use keel_abi::{TcpState, connection_flags as flags};
+use keel_abi::{Config, TcpState, connection_flags as flags};
 use support::{
     BACK_MAC, CLIENT_MAC, FRONT_MAC, Rig, key,
     packet::{ACK, FIN, PSH, Pkt, RST, SYN, ip},
@@ -51,12 +51,23 @@ fn of_server(flags: u8) -> Pkt {
     Pkt::tcp(SERVER, CLIENT, flags).mac(server_mac(ip("192.168.2.101")), BACK_MAC)
 }
 
+/// A connection with a lease. Returns the server.
+fn leased(rig: &Rig) -> u8 {
+    let server = rig.open(CLIENT, VIP);
+    rig.age("CONNECTIONS", Duration::from_secs(1));
+    assert_eq!(rig.went_to(&of_client(ACK)), server);
+    assert_eq!(rig.leases(), 1);
+    server
+}
+
 #[test]
-fn a_connection_that_has_proved_itself_gets_one() {
+fn a_connection_that_has_lasted_a_while_gets_one() {
     let rig = Rig::new(&cluster("mode = \"dr\"", &["", ""]));
     let server = rig.open(CLIENT, VIP);
-    assert_eq!(rig.leases(), 0, "neither for a SYN nor for what proves");
-    for _ in 0..5 {
+    assert_eq!(rig.went_to(&of_client(ACK)), server);
+    assert_eq!(rig.leases(), 0, "neither for a SYN nor for what proves nor for what follows at once");
+    rig.age("CONNECTIONS", Duration::from_secs(1));
+    for _ in 0..4 {
         assert_eq!(rig.went_to(&of_client(PSH | ACK)), server);
         assert_eq!(rig.leases(), 1);
     }
@@ -67,8 +78,7 @@ fn a_connection_that_has_proved_itself_gets_one() {
 #[test]
 fn packets_go_by_the_lease_and_not_by_the_table() {
     let rig = Rig::new(&cluster("mode = \"dr\"", &["", ""]));
-    let server = rig.open(CLIENT, VIP);
-    rig.went_to(&of_client(ACK));
+    let server = leased(&rig);
     // Who removes the entry behind the packet path's back shows where its packets go.
     let mut table = rig.pinned::<keel_abi::FlowKey, keel_abi::Connection>("CONNECTIONS");
     let entry = table.get(&key(CLIENT, VIP, 6), 0).unwrap();
@@ -84,8 +94,7 @@ fn packets_go_by_the_lease_and_not_by_the_table() {
 fn fins_and_resets_are_seen_and_what_follows_keeps_its_way() {
     let rig = Rig::new(&cluster("mode = \"dr\"", &[""]));
     let k = key(CLIENT, VIP, 6);
-    rig.open(CLIENT, VIP);
-    rig.went_to(&of_client(ACK));
+    leased(&rig);
     rig.went_to(&of_client(FIN | ACK));
     assert_eq!(rig.connection(&k).unwrap().state, TcpState::FinWait as u8);
     assert_eq!(rig.counts("192.168.2.101"), (0, 0, 1));
@@ -97,9 +106,7 @@ fn fins_and_resets_are_seen_and_what_follows_keeps_its_way() {
 #[test]
 fn a_new_connection_with_the_same_ports_is_not_led_astray() {
     let rig = Rig::new(&cluster("mode = \"dr\"", &["", ""]));
-    let first = rig.open(CLIENT, VIP);
-    rig.went_to(&of_client(ACK));
-    assert_eq!(rig.leases(), 1);
+    let first = leased(&rig);
     rig.went_to(&of_client(FIN | ACK));
     // Round robin: the other server's turn.
     let second = rig.went_to(&of_client(SYN));
@@ -113,8 +120,7 @@ fn a_new_connection_with_the_same_ports_is_not_led_astray() {
 #[test]
 fn a_halted_servers_leases_are_void_at_once() {
     let mut rig = Rig::new(&cluster("mode = \"dr\"", &["", ""]));
-    let server = rig.open(CLIENT, VIP);
-    rig.went_to(&of_client(ACK));
+    let server = leased(&rig);
     let states: Vec<&str> = [101, 102].map(|s| if s == server { "state = \"halt\"" } else { "" }).to_vec();
     rig.apply(&cluster("mode = \"dr\"", &states));
     assert_ne!(rig.went_to(&of_client(PSH | ACK)), server);
@@ -123,8 +129,7 @@ fn a_halted_servers_leases_are_void_at_once() {
 #[test]
 fn a_server_that_takes_over_a_slot_gets_no_leases_with_it() {
     let mut rig = Rig::new(&cluster("mode = \"dr\"", &["", ""]));
-    let server = rig.open(CLIENT, VIP);
-    rig.went_to(&of_client(ACK));
+    let server = leased(&rig);
     let id = rig.id(&format!("192.168.2.{server}"));
     let mut map = rig.array::<keel_abi::Server>("SERVERS");
     let value = map.get(&id, 0).unwrap();
@@ -171,14 +176,16 @@ fn a_client_that_is_reached_another_way_is_answered_there_as_soon_as_without_lea
 fn datagrams_have_leases_too_and_other_flows_keep_out() {
     let rig = Rig::new(&cluster("mode = \"dr\"\nprotocol = \"tcp+udp\"", &["", ""]));
     let first = rig.went_to(&Pkt::udp(CLIENT, VIP));
-    for _ in 0..4 {
-        assert_eq!(rig.went_to(&Pkt::udp(CLIENT, VIP)), first);
-    }
-    assert_eq!(rig.leases(), 1);
+    assert_eq!(rig.went_to(&Pkt::udp(CLIENT, VIP)), first);
     let tcp = rig.open(CLIENT, VIP);
     assert_ne!(tcp, first, "round robin: TCP with the same ports is a flow of its own");
-    assert_eq!(rig.went_to(&of_client(ACK)), tcp);
-    assert_eq!(rig.leases(), 2);
+    rig.age("CONNECTIONS", Duration::from_secs(1));
+    for leases in 1..=2 {
+        assert_eq!(rig.went_to(&Pkt::udp(CLIENT, VIP)), first);
+        assert_eq!(rig.leases(), leases);
+        assert_eq!(rig.went_to(&of_client(ACK)), tcp);
+        assert_eq!(rig.leases(), 2);
+    }
     assert_eq!(rig.went_to(&Pkt::udp(CLIENT, VIP)), first);
     assert_eq!(rig.went_to(&of_client(ACK)), tcp);
 }
@@ -186,14 +193,18 @@ fn datagrams_have_leases_too_and_other_flows_keep_out() {
 #[test]
 fn many_flows_share_the_lines_and_each_keeps_its_server() {
     let rig = Rig::new(&cluster("mode = \"dr\"", &["", "", ""]));
+    let mut config = rig.array::<Config>("CONFIG");
+    let all = config.get(&0, 0).unwrap();
+    config.set(0, Config { lease_mask: 255, ..all }, 0).unwrap();
     let client = |n: u32| format!("10.9.{}.{}:{}", n / 250, n % 250 + 1, 2000 + n);
     let servers: Vec<u8> = (0..2500).map(|n| rig.open(&client(n), VIP)).collect();
+    rig.age("CONNECTIONS", Duration::from_secs(1));
     for _ in 0..2 {
         for (n, server) in (0..).zip(&servers) {
             assert_eq!(rig.went_to(&Pkt::tcp(&client(n), VIP, PSH | ACK)), *server, "{n}");
         }
     }
-    // 256 sets of four lines: more flows than lines.
+    // 256 sets of four: more flows than leases.
     assert!((900..=1024).contains(&rig.leases()), "{}", rig.leases());
     let entry = rig.connection(&key(&client(0), VIP, 6)).unwrap();
     assert_eq!(entry.flags & flags::REVERSE, 0);

@@ -120,7 +120,9 @@ fn a_connection_whose_packets_go_by_leases_is_not_idle() {
 fn a_forged_reset_does_not_end_a_connection_in_use() {
     let mut rig = Rig::new(&cluster("mode = \"dr\"", &[101, 102]));
     let server = rig.open(&client(1), VIP);
+    rig.age("CONNECTIONS", Duration::from_secs(1));
     rig.went_to(&Pkt::tcp(&client(1), VIP, PSH | ACK));
+    assert_eq!(rig.leases(), 1);
     rig.went_to(&Pkt::tcp(&client(1), VIP, RST));
     assert_eq!(rig.leases(), 0, "a lease would hide that it goes on");
     for _ in 0..3 {

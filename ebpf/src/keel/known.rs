@@ -61,18 +61,19 @@ pub fn established(ctx: &XdpContext, scratch: &mut Scratch, connection: &mut Con
 #[inline(never)]
 fn touch(ctx: &XdpContext, packet: &Packet, copy: &mut Connection, connection: &mut Connection, now: u64) {
     let Some(server) = SERVERS.get(connection.server) else { return };
-    // What only this direction's packets tell or keep alive.
-    let carries = connection.flags & flags::REVERSE == 0
-        && (connection.flags & flags::PERSISTENT != 0 || server.mode == MODE_NAT);
     let due = now.saturating_sub(connection.seen_ns) >= REFRESH_NS;
     if due {
         connection.seen_ns = now;
-        if carries {
+        if connection.flags & flags::REVERSE == 0
+            && (connection.flags & flags::PERSISTENT != 0 || server.mode == MODE_NAT)
+        {
             refresh(ctx, packet, connection, server, now);
         }
     }
     *copy = *connection;
-    if due || !carries {
+    // Not for every packet: one that tells nothing must not hide those that would, short connections need no lease, and
+    // where there is no room for one it isn't looked for all the time.
+    if due {
         let_out(ctx, packet, copy, now);
     }
 }
