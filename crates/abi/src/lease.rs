@@ -37,7 +37,7 @@ pub struct Lease {
     pub server: u16,
     /// Reverse: the VIP's port.
     pub vport_be: u16,
-    /// NAT, the client's next hop. Forward: what the client's frames come from.
+    /// NAT: the client's next hop, which is what its frames come from.
     pub dmac: Mac,
     /// NAT: the VLAN tag of the client's frames, 0 = none.
     pub vlan: u16,

@@ -19,7 +19,7 @@ pub mod reap_kind {
     pub const REMOVE: u32 = 2;
     /// Add `argument` (signed) to the pending count of server `server`: corrects what evictions lost.
     pub const PENDING: u32 = 3;
-    /// The same for its active connections: corrects what two CPUs at once got wrong.
+    /// The same for its active connections.
     pub const ACTIVE: u32 = 4;
     /// The same for its inactive connections.
     pub const INACTIVE: u32 = 5;

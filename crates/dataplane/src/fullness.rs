@@ -1,13 +1,5 @@
 //! How full the tables are that traffic fills. Reads only.
-use std::os::fd::AsFd as _;
-
-use aya::maps::MapData;
-use keel_net::bpf_batch::BatchMap;
-
-use crate::{
-    Connections, Dataplane, DataplaneError,
-    error::{Context as _, Result},
-};
+use crate::{Connections, Dataplane, error::Result, maps::room};
 
 /// How full a table is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,14 +39,12 @@ impl Dataplane {
         Ok(vec![
             Fill { map: "CONNECTIONS", entries: found.established, capacity: connections.into() },
             Fill { map: "HALF_OPEN", entries: found.half_open, capacity: half_open.into() },
-            Fill { map: "PERSISTENCE", entries: clients, capacity: self.room("PERSISTENCE")?.into() },
+            Fill {
+                map: "PERSISTENCE",
+                entries: clients,
+                capacity: room(&self.pins(), "PERSISTENCE")?.into(),
+            },
         ])
-    }
-
-    fn room(&self, name: &'static str) -> Result<u32> {
-        let map = MapData::from_pin(self.root.join("maps").join(name)).context("opening", name)?;
-        let failed = |source| DataplaneError::Batch { map: name, source };
-        Ok(BatchMap::new(map.fd().as_fd()).map_err(failed)?.shape().max_entries)
     }
 }
 

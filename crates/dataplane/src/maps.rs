@@ -105,10 +105,15 @@ fn raw<K, V>(ebpf: &mut Ebpf, name: &'static str) -> Result<Raw<K, V>> {
     }
 }
 
-/// How many entries a pinned map has.
-fn entries(pins: &FsPath, name: &'static str) -> Result<u32> {
-    let map = MapData::from_pin(pins.join(name)).context("opening", name)?;
-    Ok(map.info().context("asking for the size", name)?.max_entries())
+/// Another handle to a map, by its pin. aya's typed ones show neither their descriptor nor the size that a map which was
+/// found has.
+pub(crate) fn pinned(pins: &FsPath, name: &'static str) -> Result<MapData> {
+    MapData::from_pin(pins.join(name)).context("opening", name)
+}
+
+/// How many entries a pinned map has room for.
+pub(crate) fn room(pins: &FsPath, name: &'static str) -> Result<u32> {
+    Ok(pinned(pins, name)?.info().context("asking for the size", name)?.max_entries())
 }
 
 impl Maps {
@@ -121,7 +126,7 @@ impl Maps {
             addresses: typed(ebpf, "ADDRESSES")?,
             services: typed(ebpf, "SERVICES")?,
             tables: typed(ebpf, "TABLES")?,
-            tables_batch: MapData::from_pin(pins.join("TABLES")).context("opening", "TABLES")?,
+            tables_batch: pinned(pins, "TABLES")?,
             servers: typed(ebpf, "SERVERS")?,
             loads: typed(ebpf, "LOADS")?,
             stats: typed(ebpf, "STATS")?,
@@ -132,7 +137,7 @@ impl Maps {
             half_open: raw(ebpf, "HALF_OPEN")?,
             persistence: typed(ebpf, "PERSISTENCE")?,
             persistence_new: typed(ebpf, "PERSISTENCE_NEW")?,
-            lease_sets: entries(pins, "LEASES")?,
+            lease_sets: room(pins, "LEASES")?,
             mark_keys: typed(ebpf, "MARK_KEYS")?,
             drops: typed(ebpf, "DROPS")?,
             traffic: typed(ebpf, "TRAFFIC")?,

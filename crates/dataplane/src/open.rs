@@ -132,6 +132,11 @@ impl Dataplane {
         remove_layouts(bpf_dir)
     }
 
+    /// The folder of the maps' pins.
+    pub(crate) fn pins(&self) -> PathBuf {
+        self.root.join("maps")
+    }
+
     /// Keys the hashes with this number, if no service depends on another one already. False if one does.
     ///
     /// # Errors

@@ -6,14 +6,10 @@ use std::{
     os::fd::{AsFd as _, BorrowedFd},
 };
 
-use aya::maps::MapData;
 use keel_abi::{Addr, PersistKey, PersistValue, from_bytes, state};
 use keel_net::bpf_batch::BatchMap;
 
-use crate::{
-    Dataplane, DataplaneError, ServerId, Slot,
-    error::{Context as _, Result},
-};
+use crate::{Dataplane, DataplaneError, ServerId, Slot, error::Result, maps::pinned};
 
 /// Entries read by one system call.
 const BATCH: u32 = 4096;
@@ -44,23 +40,18 @@ impl PersistenceRow {
 }
 
 impl Dataplane {
-    /// Another handle to a map. aya's typed ones don't show their descriptor.
-    fn pinned(&self, name: &'static str) -> Result<MapData> {
-        MapData::from_pin(self.root.join("maps").join(name)).context("opening", name)
-    }
-
     /// Calls `visit` with every client that sticks to a server at `now_ns`, in no order.
     ///
     /// # Errors
     /// A table can't be read.
     pub fn persistence(&self, now_ns: u64, mut visit: impl FnMut(PersistenceRow)) -> Result<()> {
         let mut unproved: HashMap<(Addr, Slot), PersistenceRow> = HashMap::new();
-        walk(NEW, self.pinned(NEW)?.fd().as_fd(), |key, value| {
+        walk(NEW, pinned(&self.pins(), NEW)?.fd().as_fd(), |key, value| {
             if self.sticks(value, now_ns) {
                 unproved.insert((key.client, key.service), PersistenceRow::new(key, value, false));
             }
         })?;
-        walk(PROVED, self.pinned(PROVED)?.fd().as_fd(), |key, value| {
+        walk(PROVED, pinned(&self.pins(), PROVED)?.fd().as_fd(), |key, value| {
             if self.sticks(value, now_ns) {
                 // The packet path looks here first.
                 unproved.remove(&(key.client, key.service));
@@ -86,7 +77,7 @@ impl Dataplane {
     pub fn forget_clients(&self, gone: impl Fn(Slot, IpAddr) -> bool) -> Result<usize> {
         let mut removed = 0;
         for name in [NEW, PROVED] {
-            let map = self.pinned(name)?;
+            let map = pinned(&self.pins(), name)?;
             let mut keys: Vec<PersistKey> = Vec::new();
             walk(name, map.fd().as_fd(), |key, _| {
                 if gone(key.service, IpAddr::from(key.client)) {

@@ -1,4 +1,4 @@
-//! Atomic addition. The BPF target has it as an instruction, but rustc's atomic types don't offer it there.
+//! Atomic addition and exchange. The BPF target has them as instructions, but rustc's atomic types don't offer them there.
 use core::arch::asm;
 
 /// Adds to the word at `word`.

@@ -17,7 +17,7 @@ use crate::{
 #[inline(always)]
 fn find<'a>(key: &FlowKey) -> Option<&'a Connection> {
     let entry = CONNECTIONS.get_ptr(key).or_else(|| HALF_OPEN.get_ptr(key))?;
-    // SAFETY: a live element; a racing removal leaves it readable until this run ends (RCU).
+    // SAFETY: a live element, see the head of `known`.
     Some(unsafe { &*entry })
 }
 

@@ -483,7 +483,7 @@ pub fn nat_end(key: &FlowKey) -> NatServerKey {
 #[inline(always)]
 pub fn nat_server<'a>(key: &FlowKey) -> Option<&'a NatServerValue> {
     let mut end = nat_end(key);
-    // SAFETY: entries are replaced whole and stay readable until this run ends (RCU).
+    // SAFETY: a live element, see the head of `known`; only `keeld` writes it.
     if let Some(value) = unsafe { NAT_SERVERS.get(end) } {
         return Some(value);
     }

@@ -150,8 +150,8 @@ fn gone(ctx: &XdpContext, scratch: &mut Scratch, connection: &Connection, now: u
 }
 
 /// A packet without an entry in either table, unless another CPU has moved the entry from the half-open table between
-/// the looks at the two, or while this one was about to. It goes where its connection goes; without a second look it would be given a server as if the
-/// entry were lost.
+/// the looks at the two, or while this one was about to. It goes where its connection goes; without a second look it would
+/// be given a server as if the entry were lost.
 #[inline(never)]
 pub fn moved(packet: &Packet) -> Route {
     if packet.key.proto == IPPROTO_TCP && is_first(packet) {

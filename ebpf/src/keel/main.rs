@@ -102,7 +102,7 @@ fn transport(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
         }
     }
     if let Some(connection) = CONNECTIONS.get_ptr_mut(&scratch.packet.key) {
-        // SAFETY: a live element; a racing removal leaves it readable until this run ends (RCU).
+        // SAFETY: a live element, see the head of `known`.
         let route = known::established(ctx, scratch, unsafe { &mut *connection }, now);
         if route != ANEW {
             return route;

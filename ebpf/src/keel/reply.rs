@@ -20,7 +20,7 @@ const FIB_SUCCESS: i64 = 0;
 pub fn unknown(ctx: &XdpContext, scratch: &mut Scratch, now: u64) -> Route {
     let Some(end) = fresh::nat_server(&scratch.packet.key) else { return pass() as Route };
     if let Some(half) = HALF_OPEN.get_ptr_mut(&scratch.packet.key) {
-        // SAFETY: a live element; an eviction leaves it readable until this run ends (RCU).
+        // SAFETY: a live element, see the head of `known`.
         let half = unsafe { &mut *half };
         if half.flags & flags::REVERSE != 0 {
             return known::half_open_reply(scratch, half, now);

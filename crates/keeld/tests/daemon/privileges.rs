@@ -1,11 +1,21 @@
 //! What the daemon may do, and what it says when it may not.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::machine::{Machine, SMALL};
 
 /// NET_ADMIN, NET_RAW, SYS_ADMIN, PERFMON, BPF by their numbers in `linux/capability.h`.
 const KEPT: u64 = 1 << 12 | 1 << 13 | 1 << 21 | 1 << 38 | 1 << 39;
+
+/// Needs the tables read back.
+const QUERY: keel_api::ExplainQuery = keel_api::ExplainQuery {
+    client: IpAddr::V4(Ipv4Addr::new(10, 1, 1, 1)),
+    client_port: None,
+    vip: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 200)),
+    vip_port: 80,
+    protocol: keel_api::Protocol::Tcp,
+};
 
 /// A field of each thread's status.
 fn of_threads(pid: u32, field: &str) -> Vec<String> {
@@ -31,14 +41,7 @@ fn every_thread_has_what_is_needed_and_nothing_else_and_all_of_it_works() {
     for restarted in [false, true] {
         assert_eq!(machine.apply(&text).warnings, [], "restarted: {restarted}");
         assert!(machine.run("nft list ruleset").contains("masquerade"));
-        let query = keel_api::ExplainQuery {
-            client: [10, 1, 1, 1].into(),
-            client_port: None,
-            vip: [10, 0, 0, 200].into(),
-            vip_port: 80,
-            protocol: keel_api::Protocol::Tcp,
-        };
-        let answer = machine.ask(async |client| client.explain(query).await).unwrap();
+        let answer = machine.ask(async |client| client.explain(QUERY).await).unwrap();
         assert_eq!(answer.server.as_deref(), Some("rs1"), "{}", answer.summary);
         for field in ["CapEff", "CapPrm", "CapBnd"] {
             let sets = of_threads(machine.pid(), field);
@@ -82,14 +85,7 @@ fn without_the_one_that_is_only_wanted_it_runs_and_says_what_is_missing() {
         machine.start_by(&["setpriv", "--bounding-set", "-sys_admin"]);
         assert!(machine.read("log").contains("lacks CAP_SYS_ADMIN"), "{}", machine.read("log"));
         assert_eq!(machine.status().warnings, []);
-        let query = keel_api::ExplainQuery {
-            client: [10, 1, 1, 1].into(),
-            client_port: None,
-            vip: [10, 0, 0, 200].into(),
-            vip_port: 80,
-            protocol: keel_api::Protocol::Tcp,
-        };
-        let error = machine.ask(async |client| client.explain(query).await).unwrap_err();
+        let error = machine.ask(async |client| client.explain(QUERY).await).unwrap_err();
         assert!(format!("{error:?}").contains("not permitted"), "{error:?}");
         machine.end(nix::sys::signal::Signal::SIGTERM);
     }
