@@ -1,6 +1,6 @@
 //! Which server a connection gets and keeps, and what is counted of it.
 mod support;
-use keel_abi::{Choice, DropReason, TcpState, connection_flags as flags};
+use keel_abi::{Choice, Connection, DropReason, FlowKey, TcpState, connection_flags as flags};
 use keel_dataplane::{Explanation, FrameVerdict, Question, Sizes};
 use support::{
     BACK_MAC, CLIENT_MAC, FRONT_MAC, Rig, eventually, key, now_ns,
@@ -477,13 +477,15 @@ fn a_client_whose_server_is_gone_sticks_to_the_new_one_at_once() {
     }
 }
 
-#[test]
-fn two_services_on_one_nat_server_do_not_steal_each_others_replies() {
-    let text = "[[service]]\nname = \"a\"\nlayer = 4\naddress = \"192.168.2.200\"\nports = \"80\"\nmode = \"nat\"\n[service.health]\ntype = \"off\"\n\
+/// Two services whose only server is the same end of a NAT server.
+const ONE_END: &str = "[[service]]\nname = \"a\"\nlayer = 4\naddress = \"192.168.2.200\"\nports = \"80\"\nmode = \"nat\"\n[service.health]\ntype = \"off\"\n\
                 [[service.server]]\nname = \"s\"\naddress = \"192.168.2.101\"\nport = 8080\n\
                 [[service]]\nname = \"b\"\nlayer = 4\naddress = \"192.168.2.201\"\nports = \"80\"\nmode = \"nat\"\n[service.health]\ntype = \"off\"\n\
                 [[service.server]]\nname = \"s\"\naddress = \"192.168.2.101\"\nport = 8080\n";
-    let rig = Rig::new(text);
+
+#[test]
+fn two_services_on_one_nat_server_do_not_steal_each_others_replies() {
+    let rig = Rig::new(ONE_END);
     let (c, other) = ("192.0.2.7:1000", "192.168.2.201:80");
     let reply = Pkt::tcp("192.168.2.101:8080", c, PSH | ACK).mac(server_mac(ip(S1)), BACK_MAC);
     let from = |vip: &str| reply.clone().hop().source(vip).mac(FRONT_MAC, CLIENT_MAC);
@@ -504,6 +506,43 @@ fn two_services_on_one_nat_server_do_not_steal_each_others_replies() {
     rig.went_to(&Pkt::tcp(c, other, ACK)); // keeps the second alive
     assert_eq!(rig.dataplane.sweep(now_ns()).unwrap().removed, 1);
     rig.returns(&reply, &from(other));
+}
+
+#[test]
+fn a_connection_is_not_established_with_the_entry_for_anothers_replies() {
+    let rig = Rig::new(ONE_END);
+    let (c, other, end) = ("192.0.2.7:1000", "192.168.2.201:80", "192.168.2.101:8080");
+    rig.went_to(&Pkt::tcp(c, VIP, SYN));
+    // Evicted, and another service's connection from the same port gets the place.
+    rig.pinned::<FlowKey, Connection>("HALF_OPEN").remove(&key(end, c, 6)).unwrap();
+    rig.went_to(&Pkt::tcp(c, other, SYN));
+    rig.went_to(&Pkt::tcp(c, VIP, ACK));
+    assert_eq!(rig.connection(&key(c, VIP, 6)), None);
+    assert_eq!(rig.connection(&key(end, c, 6)), None);
+    rig.went_to(&Pkt::tcp(c, other, ACK));
+    assert!(rig.connection(&key(c, other, 6)).is_some());
+    let reply = Pkt::tcp(end, c, PSH | ACK).mac(server_mac(ip(S1)), BACK_MAC);
+    rig.returns(&reply, &reply.clone().hop().source(other).mac(FRONT_MAC, CLIENT_MAC));
+}
+
+#[test]
+fn an_entry_for_replies_that_is_left_over_touches_no_other_connection() {
+    let mut rig = Rig::new(&cluster("mode = \"nat\"\nscheduler = \"rr\"", &["", ""]));
+    let (c, k) = ("192.0.2.7:1000", key("192.0.2.7:1000", VIP, 6));
+    let former = rig.open(c, VIP);
+    rig.pinned::<FlowKey, Connection>("CONNECTIONS").remove(&k).unwrap();
+    assert_ne!(rig.open(c, VIP), former, "round robin");
+    let left = format!("192.168.2.{former}");
+    let reply = |flags| Pkt::tcp(&format!("{left}:80"), c, flags).mac(server_mac(ip(&left)), BACK_MAC);
+    for flags in [FIN | ACK, RST] {
+        rig.server_sends(&reply(flags));
+        assert_eq!(rig.connection(&k).unwrap().state, TcpState::Established as u8);
+    }
+    rig.age("CONNECTIONS", std::time::Duration::from_secs(901));
+    rig.went_to(&Pkt::tcp(c, VIP, PSH | ACK));
+    rig.dataplane.sweep(now_ns()).unwrap();
+    assert!(rig.connection(&k).is_some());
+    assert_eq!(rig.entries("CONNECTIONS"), 2, "the one that was left over is gone");
 }
 
 #[test]
