@@ -1,4 +1,4 @@
-//! Which server a connection gets and keeps, and what is counted of it.
+//! Which server a connection keeps, and what is counted of it.
 mod support;
 use keel_abi::{Choice, Connection, DropReason, FlowKey, TcpState, connection_flags as flags};
 use keel_dataplane::{Explanation, FrameVerdict, Question, Sizes};
@@ -6,30 +6,8 @@ use support::{
     BACK_MAC, CLIENT_MAC, FRONT_MAC, Rig, eventually, key, now_ns,
     packet::{ACK, FIN, PSH, Pkt, RST, SYN, checksums_hold, ip},
     server_mac,
+    service::{VIP, client, cluster, syn},
 };
-
-/// A service at 192.168.2.200:80 with the keys given, and servers 192.168.2.101, .102, … with theirs.
-fn cluster(keys: &str, servers: &[&str]) -> String {
-    let mut text = format!(
-        "[[service]]\nname = \"one\"\nlayer = 4\naddress = \"192.168.2.200\"\nports = \"80\"\n{keys}\n\
-         [service.health]\ntype = \"off\"\n"
-    );
-    for (i, server) in servers.iter().enumerate() {
-        text +=
-            &format!("[[service.server]]\nname = \"s{i}\"\naddress = \"192.168.2.{}\"\n{server}\n", 101 + i);
-    }
-    text
-}
-
-const VIP: &str = "192.168.2.200:80";
-
-fn client(n: u32) -> String {
-    format!("10.{}.{}.{}:{}", n >> 16 & 255, n >> 8 & 255, n & 255, 1024 + n % 50_000)
-}
-
-fn syn(n: u32) -> Pkt {
-    Pkt::tcp(&client(n), VIP, SYN)
-}
 
 const S1: &str = "192.168.2.101";
 const S2: &str = "192.168.2.102";
@@ -137,118 +115,6 @@ fn one_packet_scheduling_remembers_nothing() {
         servers.dedup();
         assert_eq!(servers.len(), 1);
     }
-}
-
-/// The servers of `count` new connections that are opened and stay.
-fn sequence(rig: &Rig, count: u32) -> Vec<u8> {
-    (0..count).map(|n| rig.open(&client(n), VIP)).collect()
-}
-
-fn tally(sequence: &[u8]) -> Vec<usize> {
-    let last = sequence.iter().max().copied();
-    (101..=last.unwrap_or(100)).map(|server| sequence.iter().filter(|s| **s == server).count()).collect()
-}
-
-#[test]
-fn schedulers_choose_as_their_definition_says() {
-    let dr = |scheduler: &str| format!("mode = \"dr\"\nscheduler = \"{scheduler}\"");
-    let three = ["weight = 1", "weight = 2", "weight = 3"];
-
-    let got = sequence(&Rig::new(&cluster(&dr("rr"), &three)), 9);
-    assert_eq!(tally(&got), [3, 3, 3]);
-    assert!(got.windows(3).all(|w| w[0] != w[1] && w[1] != w[2] && w[0] != w[2]), "in turn: {got:?}");
-
-    let got = sequence(&Rig::new(&cluster(&dr("wrr"), &three)), 60);
-    assert_eq!(tally(&got), [10, 20, 30]);
-    for n in 1..=60 {
-        let tally = |server: u8| got[..n].iter().filter(|s| **s == server).count() as f64;
-        for (server, weight) in [(101, 1.0), (102, 2.0), (103, 3.0)] {
-            assert!((tally(server) - n as f64 * weight / 6.0).abs() <= 1.0, "after {n}: {got:?}");
-        }
-    }
-
-    // lc: whoever has fewest. Two of three close; the next two go there.
-    let rig = Rig::new(&cluster(&dr("lc"), &["weight = 9", "", ""]));
-    let got = sequence(&rig, 6);
-    assert_eq!(tally(&got), [2, 2, 2], "least connections ignores weights");
-    for n in [0, 1] {
-        rig.went_to(&Pkt::tcp(&client(n), VIP, FIN | ACK));
-    }
-    let mut freed = [got[0], got[1]];
-    let mut next = [rig.open(&client(10), VIP), rig.open(&client(11), VIP)];
-    freed.sort_unstable();
-    next.sort_unstable();
-    assert_eq!(next, freed);
-
-    for scheduler in ["wlc", "sed"] {
-        let got = sequence(&Rig::new(&cluster(&dr(scheduler), &three)), 60);
-        assert_eq!(tally(&got), [10, 20, 30], "{scheduler}");
-    }
-    // sed: the first connection of a strong and a weak server goes to the strong one.
-    let rig = Rig::new(&cluster(&dr("sed"), &["weight = 1", "weight = 3"]));
-    assert_eq!(sequence(&rig, 3)[..2], [102, 102]);
-    // nq: an idle server first, however weak.
-    let got = sequence(&Rig::new(&cluster(&dr("nq"), &["weight = 1", "weight = 9"])), 2);
-    assert_eq!(tally(&got), [1, 1]);
-
-    // Hashing: always the same for the same client (sh), destination (dh), flow (maglev).
-    for scheduler in ["sh", "dh", "maglev"] {
-        let rig = Rig::new(&cluster(&dr(scheduler), &["", "", ""]));
-        let again = Rig::new(&cluster(&dr(scheduler), &["", "", ""]));
-        let got = sequence(&rig, 60);
-        assert_eq!(got, sequence(&again, 60), "two nodes agree");
-        match scheduler {
-            "dh" => assert!(got.iter().all(|s| *s == got[0])),
-            _ => assert!(tally(&got).iter().all(|n| *n > 5), "{scheduler}: {got:?}"),
-        }
-    }
-    let rig = Rig::new(&cluster(&dr("sh"), &["", "", "", ""]));
-    let servers: Vec<u8> = (1..50).map(|port| rig.open(&format!("192.0.2.7:{port}"), VIP)).collect();
-    assert!(servers.iter().all(|s| *s == servers[0]), "the source decides");
-}
-
-#[test]
-fn large_pools_are_scheduled_too() {
-    for scheduler in ["rr", "wrr", "wlc", "maglev"] {
-        let keys = format!("mode = \"dr\"\nscheduler = \"{scheduler}\"");
-        let rig = Rig::new(&cluster(&keys, &[""; 80]));
-        let got = sequence(&rig, 400);
-        let tally = tally(&got);
-        assert_eq!(tally.len(), 80, "{scheduler}");
-        if scheduler == "rr" {
-            assert!(tally.iter().all(|n| *n == 5), "{tally:?}");
-        }
-    }
-}
-
-#[test]
-fn a_full_server_takes_no_more_until_three_quarters() {
-    let rig = Rig::new(&cluster(
-        "mode = \"dr\"\nscheduler = \"rr\"",
-        &["max_connections = 4", "max_connections = 4"],
-    ));
-    assert_eq!(tally(&sequence(&rig, 8)), [4, 4]);
-    rig.dropped(&syn(100).build(), DropReason::Overloaded);
-    let of_first: Vec<u32> =
-        (0..8).filter(|n| rig.went_to(&Pkt::tcp(&client(*n), VIP, ACK)) == 101).collect();
-    rig.went_to(&Pkt::tcp(&client(of_first[0]), VIP, FIN | ACK));
-    rig.dropped(&syn(100).build(), DropReason::Overloaded);
-    rig.went_to(&Pkt::tcp(&client(of_first[1]), VIP, RST));
-    assert_eq!(rig.went_to(&syn(100)), 101);
-    // Existing connections are never affected.
-    assert_eq!(rig.went_to(&Pkt::tcp(&client(of_first[2]), VIP, ACK)), 101);
-}
-
-#[test]
-fn without_servers_new_connections_are_dropped_and_counted() {
-    let mut rig = Rig::new(&cluster("mode = \"dr\"", &["weight = 0"]));
-    rig.dropped(&syn(1).build(), DropReason::NoServer);
-    rig.apply(&cluster("mode = \"dr\"", &["state = \"halt\""]));
-    rig.dropped(&syn(1).build(), DropReason::NoServer);
-    let desired = Rig::desire_with(&cluster("mode = \"dr\"", &[""]), |_, _| keel_pool::Verdict::Down);
-    rig.apply_desired(desired);
-    rig.dropped(&syn(1).build(), DropReason::NoServer);
-    assert_eq!(rig.entries("HALF_OPEN"), 0);
 }
 
 #[test]

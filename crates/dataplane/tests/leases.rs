@@ -7,22 +7,15 @@ use support::{
     BACK_MAC, CLIENT_MAC, FRONT_MAC, Rig, key,
     packet::{ACK, FIN, PSH, Pkt, RST, SYN, ip},
     server_mac,
+    service::{self, VIP},
 };
 
-const VIP: &str = "192.168.2.200:80";
 const CLIENT: &str = "10.0.0.7:40000";
 const SERVER: &str = "192.168.2.101:8080";
 
+/// With the servers in turn.
 fn cluster(keys: &str, servers: &[&str]) -> String {
-    let mut text = format!(
-        "[[service]]\nname = \"one\"\nlayer = 4\naddress = \"192.168.2.200\"\nports = \"80\"\nscheduler = \"rr\"\n{keys}\n\
-         [service.health]\ntype = \"off\"\n"
-    );
-    for (i, server) in servers.iter().enumerate() {
-        text +=
-            &format!("[[service.server]]\nname = \"s{i}\"\naddress = \"192.168.2.{}\"\n{server}\n", 101 + i);
-    }
-    text
+    service::cluster(&format!("scheduler = \"rr\"\n{keys}"), servers)
 }
 
 fn of_client(flags: u8) -> Pkt {

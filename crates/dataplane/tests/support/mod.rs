@@ -11,6 +11,7 @@
 mod bpf_fs;
 pub mod packet;
 mod rig;
+pub mod service;
 
 pub use bpf_fs::BpfFs;
 pub use rig::{
