@@ -40,7 +40,9 @@ pub(crate) fn binaries(asked: Option<&Path>) -> Result<PathBuf, LabError> {
             None => near_the_running_program(),
         },
     };
-    folders.iter().find(|folder| folder.join("keel-lab").is_file()).cloned().ok_or_else(|| {
+    // Processes are started in other folders than this one's: a relative path would mean another place there.
+    let here = |folder: &PathBuf| folder.canonicalize().ok().filter(|found| found.join("keel-lab").is_file());
+    folders.iter().find_map(here).ok_or_else(|| {
         let looked: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
         LabError::ProgramMissing { looked: looked.join(", ") }
     })

@@ -137,8 +137,9 @@ fn a_lab_ends_with_the_process_that_made_it() {
 fn the_command_line_makes_lists_uses_and_removes_a_lab() {
     let prefix = format!("cli-{}", std::process::id());
     let program = || Command::new(binaries().join("keel-lab"));
-    let up =
-        program().args(["up", "--no-appliance", "--servers", "1", "--prefix", &prefix]).output().unwrap();
+    // The folder is found from where the command is called, not from where a lab's processes run.
+    let arguments = ["up", "--no-appliance", "--servers", "1", "--binaries", ".", "--prefix", &prefix];
+    let up = program().current_dir(binaries()).args(arguments).output().unwrap();
     assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
     let list = program().args(["list", "--json"]).output().unwrap();
     let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
