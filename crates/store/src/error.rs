@@ -37,6 +37,14 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// What an administrator's editor has written can't be read as text.
+    #[error("{}, line {line}: this is not UTF-8; save it in that encoding", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// Where it begins, from 1.
+        line: usize,
+    },
     /// Another process has the store open.
     #[error("another process has {} open; is keeld running twice with the same --state-dir?", path.display())]
     InUse {

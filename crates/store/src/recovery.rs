@@ -167,14 +167,15 @@ pub(crate) fn recover<F: Fs>(fs: &F, paths: &Paths, now: Timestamp) -> Result<(S
     }
 
     let numbers = folder.numbers()?;
-    let on_disk = read_text(fs, paths)?;
+    let on_disk = read_bytes(fs, paths)?;
     let mut revisions = readable(&folder, &numbers, &mut repairs);
     let pointer = read_pointer(fs, paths);
-    let hash = on_disk.as_ref().map(|text| Hash::of(text.as_bytes()));
+    let hash = on_disk.as_ref().map(|bytes| Hash::of(bytes));
     let (current, text) = loop {
         if revisions.is_empty() {
             let number = numbers.last().map_or(1, |n| n + 1);
-            let first = first(number, on_disk.clone().unwrap_or_default(), now);
+            let text = as_text(paths, on_disk.clone().unwrap_or_default())?;
+            let first = first(number, text, now);
             folder.write(&first.0, &first.1)?;
             repairs.push(Repair::Started(number));
             break first;
@@ -269,14 +270,24 @@ fn drop_finished_candidate(fs: &impl Fs, paths: &Paths, running: &str, repairs: 
 
 /// What cluster.toml has now; `None` if it isn't there.
 pub(crate) fn read_text(fs: &impl Fs, paths: &Paths) -> Result<Option<String>> {
+    read_bytes(fs, paths)?.map(|bytes| as_text(paths, bytes)).transpose()
+}
+
+fn read_bytes(fs: &impl Fs, paths: &Paths) -> Result<Option<Vec<u8>>> {
     let path = paths.cluster();
     match fs.read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(StoreError::Read { path, source }),
-        Ok(bytes) => {
-            String::from_utf8(bytes).map(Some).map_err(|e| StoreError::Damaged { path, why: e.to_string() })
-        }
     }
+}
+
+fn as_text(paths: &Paths, bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let whole = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + whole.iter().filter(|byte| **byte == b'\n').count();
+        StoreError::NotText { path: paths.cluster(), line }
+    })
 }
 
 /// The mode of the file that is there, so that a commit doesn't undo a chmod.

@@ -207,7 +207,7 @@ impl<F: Fs> Store<F> {
     /// The text that an administrator's editor put into cluster.toml, if it isn't the revision in force.
     ///
     /// # Errors
-    /// [`StoreError::Read`], [`StoreError::Damaged`] when it isn't text.
+    /// [`StoreError::Read`], [`StoreError::NotText`].
     pub fn edited_on_disk(&self) -> Result<Option<String>> {
         Ok(recovery::read_text(&self.fs, &self.paths)?.filter(|text| *text != self.state.text))
     }

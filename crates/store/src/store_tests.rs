@@ -193,6 +193,30 @@ fn an_edit_on_disk_is_seen_and_not_overwritten_but_adopted() {
 }
 
 #[test]
+fn an_edit_in_another_encoding_is_refused_with_its_place_and_the_last_good_revision_runs_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let latin1 = b"# one\n# f\xfcr alle\n";
+    let write = || fs::write(dir.path().join("etc/cluster.toml"), latin1).unwrap();
+    fs::create_dir_all(dir.path().join("etc")).unwrap();
+    write();
+    let first = Store::open_at(&dir.path().join("etc"), &dir.path().join("var"), at(0));
+    assert!(first.unwrap_err().to_string().contains("line 2: this is not UTF-8"), "nothing else is known");
+    fs::remove_file(dir.path().join("etc/cluster.toml")).unwrap();
+
+    let (mut store, _) = open(&dir, 1);
+    store.commit(&commit(ONE, None)).unwrap();
+    write();
+    drop(store);
+    let (mut store, repairs) = open(&dir, 2);
+    assert_eq!((repairs, store.running_text()), (vec![], ONE));
+    assert!(matches!(store.edited_on_disk(), Err(StoreError::NotText { line: 2, .. })));
+    assert!(store.commit(&commit(TWO, None)).is_err(), "it isn't overwritten");
+    assert_eq!(fs::read(dir.path().join("etc/cluster.toml")).unwrap(), latin1);
+    store.discard_edit().unwrap();
+    assert_eq!(on_disk(&dir), ONE);
+}
+
+#[test]
 fn an_edit_on_disk_that_a_roll_back_finds_is_put_aside_and_comes_into_no_history() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = open(&dir, 1);
