@@ -1,6 +1,10 @@
 //! The program on interfaces: attach natively or, with a warning, generically; adopt what is attached already; replace
 //! the program under running traffic by one atomic update.
-use std::{error::Error, fs, io, path::PathBuf};
+use std::{
+    error::Error,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use aya::programs::{
     XdpMode,
@@ -12,7 +16,7 @@ use keel_abi::{INTERFACE_SLOTS, Interface};
 use crate::{
     Dataplane, DataplaneError,
     error::{Context, Result},
-    open::program,
+    open::{other_layouts, program},
 };
 
 /// How the program runs on an interface.
@@ -55,9 +59,8 @@ impl AttachMode {
 }
 
 impl Dataplane {
-    /// Pins are named by index: a name may hold a dot, which a bpf file system refuses.
     fn pin_of(&self, ifindex: u32, mode: AttachMode) -> PathBuf {
-        self.root.join("links").join(format!("{ifindex}-{}", mode.name()))
+        pin_in(&self.root, ifindex, mode)
     }
 
     /// Lets packets arrive on and leave by an interface, whether or not the program runs there.
@@ -83,7 +86,7 @@ impl Dataplane {
     }
 
     /// Runs the program on an interface: in the mode wanted, or without a wish natively if possible and generically if
-    /// not. An attachment an earlier process left gets this program in one atomic step.
+    /// not. An attachment an earlier process left, of whatever version, gets this program in one atomic step.
     ///
     /// # Errors
     /// No permitted way is possible.
@@ -121,8 +124,23 @@ impl Dataplane {
     /// Puts this program in place of the one that an earlier process attached. False if there is none, or if its
     /// interface is gone.
     fn adopt(&mut self, ifindex: u32, mode: AttachMode) -> Result<bool> {
-        let pin = self.pin_of(ifindex, mode);
-        let Ok(link) = PinnedLink::from_pin(&pin) else { return Ok(false) };
+        let own = self.pin_of(ifindex, mode);
+        if self.take_over(&own)? {
+            return Ok(true);
+        }
+        for layout in other_layouts(&self.root)? {
+            let pin = pin_in(&layout, ifindex, mode);
+            if self.take_over(&pin)? {
+                fs::rename(&pin, &own).map_err(|source| DataplaneError::Unpin { path: pin, source })?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Puts this program into a pinned link. One whose interface is gone is unpinned.
+    fn take_over(&mut self, pin: &Path) -> Result<bool> {
+        let Ok(link) = PinnedLink::from_pin(pin) else { return Ok(false) };
         let program = program(&mut self.ebpf, "keel")?;
         let Ok(link) = XdpLink::try_from(FdLink::from(link)) else { return Ok(false) };
         let replaced = match program.attach_to_link(link) {
@@ -131,7 +149,7 @@ impl Dataplane {
             Err(_) => false,
         };
         if !replaced {
-            unpin(pin)?;
+            unpin(pin.into())?;
         }
         Ok(replaced)
     }
@@ -141,8 +159,12 @@ impl Dataplane {
     /// # Errors
     /// The pin can't be removed.
     pub fn detach(&mut self, ifindex: u32) -> Result<()> {
-        unpin(self.pin_of(ifindex, AttachMode::Native))?;
-        unpin(self.pin_of(ifindex, AttachMode::Generic))
+        for root in other_layouts(&self.root)?.iter().chain([&self.root]) {
+            for mode in [AttachMode::Native, AttachMode::Generic] {
+                unpin(pin_in(root, ifindex, mode))?;
+            }
+        }
+        Ok(())
     }
 
     /// Interfaces the program runs on, by index.
@@ -160,6 +182,11 @@ impl Dataplane {
         found.sort_by_key(|(index, _)| *index);
         found
     }
+}
+
+/// Pins are named by index: a name may hold a dot, which a bpf file system refuses.
+fn pin_in(layout: &Path, ifindex: u32, mode: AttachMode) -> PathBuf {
+    layout.join("links").join(format!("{ifindex}-{}", mode.name()))
 }
 
 fn failed(interface: &str, source: Cause) -> DataplaneError {

@@ -1,5 +1,9 @@
 //! From the validated configuration to [`Desired`], purely.
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use keel_abi::{
     Addr, IPPROTO_TCP, IPPROTO_UDP, MODE_DR, MODE_GUE, MODE_NAT, MODE_TUN, PortKey, TIMEOUT_CLASSES, blocks,
@@ -29,8 +33,22 @@ pub fn address_of(service: &Service, server: &Server, addresses: &Addresses) -> 
     (tunnelled || address.is_ipv6() == v6).then_some(address)
 }
 
+/// An earlier server of the service at the same address and port, if there is one: two names may lead to one machine.
+pub fn same_place<'s>(service: &'s Service, server: &Server, addresses: &Addresses) -> Option<&'s Server> {
+    let layer4 = service.as_layer4()?;
+    let place =
+        |server: &Server| Some((address_of(service, server, addresses)?, mode_and_port(server, layer4)));
+    let here = place(server)?;
+    service
+        .servers
+        .iter()
+        .take_while(|other| other.name != server.name)
+        .find(|other| place(other) == Some(here))
+}
+
 /// What the layer-4 services of `cluster` need in the maps. `verdicts` says how a server is, by service and server
-/// name. Servers whose name isn't resolved yet are left out; so are disabled services.
+/// name. Servers whose name isn't resolved yet are left out, and those at the [same place](same_place) as an earlier one;
+/// so are disabled services.
 pub fn compile(
     cluster: &Cluster,
     addresses: &Addresses,
@@ -57,6 +75,7 @@ fn compile_service(
         service.servers.iter().map(|s| verdicts(service.name.as_str(), s.name.as_str())).collect();
     let membership = members(service, &given);
     let timeouts = timeouts(layer4, settings);
+    let mut places = HashSet::new();
     let servers = service
         .servers
         .iter()
@@ -66,6 +85,7 @@ fn compile_service(
             let addr = address_of(service, server, addresses)?.into();
             Some(compile_server(server, layer4, addr, verdict, takes, timeouts, membership.panic))
         })
+        .filter(|server| places.insert((server.addr, server.port_be)))
         .collect();
     let persistence = service.persistence.as_ref();
     DesiredService {
@@ -89,12 +109,7 @@ fn compile_server(
     timeouts: [u32; TIMEOUT_CLASSES],
     panic: bool,
 ) -> DesiredServer {
-    let (mode, port_be) = match layer4.mode {
-        Mode4::Dr => (MODE_DR, 0),
-        Mode4::Nat => (MODE_NAT, server.port.unwrap_or(0).to_be()),
-        Mode4::Tun(Encapsulation::Ip) => (MODE_TUN, 0),
-        Mode4::Tun(Encapsulation::Gue { port }) => (MODE_GUE, port.to_be()),
-    };
+    let (mode, port_be) = mode_and_port(server, layer4);
     let state = match (server.state, verdict) {
         (AdminState::Halt, _) => state::HALT,
         (AdminState::Drain, _) => state::DRAIN,
@@ -118,6 +133,15 @@ fn compile_server(
         weight: server.weight,
         max_connections: server.max_connections,
         readmit_connections: readmit(server),
+    }
+}
+
+fn mode_and_port(server: &Server, layer4: &Layer4) -> (u8, u16) {
+    match layer4.mode {
+        Mode4::Dr => (MODE_DR, 0),
+        Mode4::Nat => (MODE_NAT, server.port.unwrap_or(0).to_be()),
+        Mode4::Tun(Encapsulation::Ip) => (MODE_TUN, 0),
+        Mode4::Tun(Encapsulation::Gue { port }) => (MODE_GUE, port.to_be()),
     }
 }
 
@@ -186,4 +210,47 @@ fn flags(layer4: &Layer4, persistence: Option<&Persistence>) -> u32 {
         flags |= service_flags::HASH_PORTS;
     }
     flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One service's servers, with the lines given.
+    fn compiled(mode: &str, servers: &[&str], addresses: &Addresses) -> Vec<DesiredServer> {
+        let mut text = format!(
+            "[[service]]\nname = \"web\"\nlayer = 4\naddress = \"192.0.2.80\"\nports = \"80\"\nmode = \"{mode}\"\n"
+        );
+        for (i, lines) in servers.iter().enumerate() {
+            text += &format!("[[service.server]]\nname = \"s{i}\"\n{lines}\n");
+        }
+        let (cluster, problems) = keel_model::load_cluster(&text);
+        let cluster = cluster.unwrap_or_else(|| panic!("{problems:?}"));
+        compile(&cluster, addresses, |_, _| Verdict::Up).services.remove(0).servers
+    }
+
+    #[test]
+    fn a_full_server_takes_connections_again_below_its_minimum_or_three_quarters() {
+        let limits = |lines: &str| {
+            let lines = format!("address = \"192.0.2.11\"\n{lines}");
+            let server = compiled("dr", &[&lines], &Addresses::new()).remove(0);
+            (server.max_connections, server.readmit_connections)
+        };
+        assert_eq!(limits("max_connections = 100\nmin_connections = 40"), (100, 40));
+        assert_eq!(limits("max_connections = 100"), (100, 75));
+        assert_eq!(limits("max_connections = 3"), (3, 3), "rounded up: one less than full is enough");
+        assert_eq!(limits(""), (0, 0));
+    }
+
+    #[test]
+    fn two_names_of_one_machine_are_one_server() {
+        let leads = |name: &str| ((name.to_owned(), false), "192.0.2.11".parse().unwrap());
+        let addresses = Addresses::from([leads("a.example"), leads("b.example")]);
+        let names = |servers: &[DesiredServer]| servers.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
+        let (a, b) = ("address = \"a.example\"", "address = \"b.example\"");
+        assert_eq!(names(&compiled("dr", &[a, b], &addresses)), ["s0"]);
+        assert_eq!(names(&compiled("nat", &[a, b], &addresses)), ["s0"]);
+        let other_port = format!("{b}\nport = 8080");
+        assert_eq!(names(&compiled("nat", &[a, &other_port], &addresses)), ["s0", "s1"]);
+    }
 }

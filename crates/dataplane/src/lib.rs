@@ -26,7 +26,7 @@ mod sweep;
 mod table;
 
 pub use attach::{AttachMode, Attached};
-pub use compile::{Addresses, address_of, compile};
+pub use compile::{Addresses, address_of, compile, same_place};
 pub use connections::{ConnectionRow, Connections};
 pub use desired::{Desired, DesiredServer, DesiredService};
 pub use error::DataplaneError;

@@ -12,7 +12,7 @@ use crate::{
     DataplaneError, Shadow,
     error::{Context, Result},
     leases,
-    maps::{Maps, NAMES},
+    maps::{Maps, NAMES, room},
     object,
 };
 
@@ -56,6 +56,12 @@ pub enum Adoption {
     Fresh,
     /// Maps of an earlier process, with their connections.
     Adopted,
+    /// Maps of another version, which lie in memory otherwise than this one's: their connections are lost to it. The
+    /// links are not: an interface changes from that program to this one in one step when it is attached.
+    Succeeds {
+        /// The version of the maps' layout.
+        layout: u32,
+    },
 }
 
 /// The loaded packet path.
@@ -99,8 +105,12 @@ impl Dataplane {
         let root = layout_folder(&options.bpf_dir);
         make_folder(&root.join("maps"))?;
         make_folder(&root.join("links"))?;
-        let adoption =
-            if root.join("maps/CONNECTIONS").exists() { Adoption::Adopted } else { Adoption::Fresh };
+        let predecessor = other_layouts(&root)?.iter().rev().find_map(|path| layout_of(path));
+        let adoption = match predecessor {
+            _ if root.join("maps/CONNECTIONS").exists() => Adoption::Adopted,
+            Some(layout) => Adoption::Succeeds { layout },
+            None => Adoption::Fresh,
+        };
         let mut ebpf = load(&root, &options.sizes)?;
         for name in ["keel", "keel_reap"] {
             program(&mut ebpf, name)?
@@ -112,13 +122,14 @@ impl Dataplane {
         let config = if config.seed == 0 { default_config() } else { config };
         let lease_sets = maps.lease_sets;
         let lease_mask = config.lease_mask.min(lease_sets - 1);
-        let flood_per_second = flood_limit(options.sizes.half_open);
+        // A table that was found may have another size than the configuration says.
+        let flood_per_second = flood_limit(room(&root.join("maps"), "HALF_OPEN")?);
         let config = Config { flood_per_second, lease_mask, ..config };
         maps.config.set(0, config, 0).context("writing the settings", "CONFIG")?;
         leases::give_keys(&mut maps)?;
         let shadow = Shadow::read(&maps)?;
         let (retired, drift) = Default::default();
-        let leases_changed_ns = (adoption == Adoption::Fresh).then_some(0);
+        let leases_changed_ns = (adoption != Adoption::Adopted).then_some(0);
         let opened = Self { maps, shadow, ebpf, root, retired, drift, lease_sets, leases_changed_ns };
         Ok((opened, adoption))
     }
@@ -130,6 +141,15 @@ impl Dataplane {
     /// A pin that can't be removed.
     pub fn detach_all(bpf_dir: &Path) -> Result<bool> {
         remove_layouts(bpf_dir)
+    }
+
+    /// Removes what versions with other layouts have left: their maps, and their program from the interfaces that this one
+    /// has not taken over.
+    ///
+    /// # Errors
+    /// A pin that can't be removed.
+    pub fn remove_predecessors(&mut self) -> Result<()> {
+        other_layouts(&self.root)?.into_iter().try_for_each(remove_layout)
     }
 
     /// The folder of the maps' pins.
@@ -256,19 +276,11 @@ fn flood_limit(half_open: u32) -> u32 {
 /// Until [`Dataplane::use_seed`] gives it another.
 const SEED: u64 = 0x6576_656e_6b65_656c;
 
-/// Unpins what lies in `v<N>/maps` and `v<N>/links` below `bpf_dir`, and nothing else that may be pinned there.
+/// Unpins all layouts' maps and links, and nothing else that may be pinned there.
 fn remove_layouts(bpf_dir: &Path) -> Result<bool> {
-    let mut found = false;
-    for layout in entries(bpf_dir)?.into_iter().filter(|path| is_layout(path)) {
-        found = true;
-        for folder in [layout.join("links"), layout.join("maps")] {
-            for pin in entries(&folder)? {
-                fs::remove_file(&pin).map_err(|source| DataplaneError::Unpin { path: pin, source })?;
-            }
-            remove_folder(folder)?;
-        }
-        remove_folder(layout)?;
-    }
+    let layouts = layouts(bpf_dir)?;
+    let found = !layouts.is_empty();
+    layouts.into_iter().try_for_each(remove_layout)?;
     // The folder itself, unless something of somebody else's is in it.
     if entries(bpf_dir)?.is_empty() {
         remove_folder(bpf_dir.into())?;
@@ -276,9 +288,33 @@ fn remove_layouts(bpf_dir: &Path) -> Result<bool> {
     Ok(found)
 }
 
-fn is_layout(path: &Path) -> bool {
-    let version = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix('v'));
-    version.is_some_and(|version| version.parse::<u32>().is_ok())
+/// Unpins what lies in `maps` and `links` below this folder.
+fn remove_layout(layout: PathBuf) -> Result<()> {
+    for folder in [layout.join("links"), layout.join("maps")] {
+        for pin in entries(&folder)? {
+            fs::remove_file(&pin).map_err(|source| DataplaneError::Unpin { path: pin, source })?;
+        }
+        remove_folder(folder)?;
+    }
+    remove_folder(layout)
+}
+
+/// The folders `v<N>`, in the order of their numbers.
+fn layouts(bpf_dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> =
+        entries(bpf_dir)?.into_iter().filter(|path| layout_of(path).is_some()).collect();
+    found.sort_by_key(|path| layout_of(path));
+    Ok(found)
+}
+
+/// All but the one that is in use.
+pub(crate) fn other_layouts(root: &Path) -> Result<Vec<PathBuf>> {
+    let all = root.parent().map_or_else(|| Ok(Vec::new()), layouts)?;
+    Ok(all.into_iter().filter(|path| path != root).collect())
+}
+
+fn layout_of(path: &Path) -> Option<u32> {
+    path.file_name()?.to_str()?.strip_prefix('v')?.parse().ok()
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {

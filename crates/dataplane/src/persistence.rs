@@ -1,7 +1,7 @@
 //! The persistence tables, read and cleared in batches. What makes an entry count is what the packet path looks at
 //! (`sticks_to` in `ebpf/src/keel/fresh.rs`): others are neither shown nor counted.
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::IpAddr,
     os::fd::{AsFd as _, BorrowedFd},
 };
@@ -69,26 +69,29 @@ impl Dataplane {
             })
     }
 
-    /// Forgets the clients (masked) of services that `gone` says; returns how many entries there were. Their connections
-    /// stay; the next new one goes where the scheduler says.
+    /// Forgets the clients (masked) of services that `gone` says; returns how many stuck to a server at `now_ns`. Their
+    /// connections stay; the next new one goes where the scheduler says.
     ///
     /// # Errors
     /// A table can't be read or written; some may be gone then.
-    pub fn forget_clients(&self, gone: impl Fn(Slot, IpAddr) -> bool) -> Result<usize> {
-        let mut removed = 0;
+    pub fn forget_clients(&self, now_ns: u64, gone: impl Fn(Slot, IpAddr) -> bool) -> Result<usize> {
+        let mut stuck: HashSet<(Slot, Addr)> = HashSet::new();
         for name in [NEW, PROVED] {
             let map = pinned(&self.pins(), name)?;
             let mut keys: Vec<PersistKey> = Vec::new();
-            walk(name, map.fd().as_fd(), |key, _| {
+            walk(name, map.fd().as_fd(), |key, value| {
                 if gone(key.service, IpAddr::from(key.client)) {
                     keys.push(*key);
+                    if self.sticks(value, now_ns) {
+                        stuck.insert((key.service, key.client));
+                    }
                 }
             })?;
             let bytes: Vec<&[u8]> = keys.iter().map(keel_abi::as_bytes).collect();
             let failed = |source| DataplaneError::Batch { map: name, source };
-            removed += BatchMap::new(map.fd().as_fd()).and_then(|map| map.delete(&bytes)).map_err(failed)?;
+            BatchMap::new(map.fd().as_fd()).and_then(|map| map.delete(&bytes)).map_err(failed)?;
         }
-        Ok(removed)
+        Ok(stuck.len())
     }
 }
 

@@ -77,19 +77,21 @@ fn forgotten_clients_are_scheduled_anew_and_others_keep_their_server() {
     rig.went_to(&Pkt::tcp("192.0.4.7:1000", "192.168.2.200:80", SYN));
     let four = rows(&rig, now_ns())[0].service;
     assert_eq!(
-        rig.dataplane.forget_clients(|slot, client| slot == four && client == ip("192.0.2.0")).unwrap(),
+        rig.dataplane
+            .forget_clients(now_ns(), |slot, client| slot == four && client == ip("192.0.2.0"))
+            .unwrap(),
         1
     );
     assert_eq!(clients(&rig).len(), 3);
     let anew: Vec<u8> = (0..4)
         .map(|port| {
             let server = rig.went_to(&Pkt::tcp(&format!("192.0.2.7:{port}"), "192.168.2.200:80", SYN));
-            rig.dataplane.forget_clients(|_, client| client == ip("192.0.2.0")).unwrap();
+            rig.dataplane.forget_clients(now_ns(), |_, client| client == ip("192.0.2.0")).unwrap();
             server
         })
         .collect();
     assert!(anew.iter().any(|server| *server != first), "{anew:?}");
     assert_eq!(rig.open("192.0.3.7:2000", "192.168.2.200:80"), second, "the others keep theirs");
-    assert!(rig.dataplane.forget_clients(|slot, _| slot == four).unwrap() >= 2);
+    assert!(rig.dataplane.forget_clients(now_ns(), |slot, _| slot == four).unwrap() == 2);
     assert_eq!(clients(&rig), [(ip("2001:db8::"), true)]);
 }

@@ -14,22 +14,25 @@ const DR6: &str = "[fd00:2::200]:80";
 const NAT6: &str = "[fd00:2::201]:80";
 const UDP: &str = "192.168.2.201:9000";
 
+const PINS: &str = "/sys/fs/bpf/evenkeel";
+
+fn service(name: &str, to: &str, mode: &str, scheduler: &str) -> Service {
+    let to: SocketAddr = to.parse().unwrap();
+    let servers = if to.is_ipv4() { "192.168.2.10" } else { "fd00:2::10" };
+    let protocol = if to.port() == 9000 { "udp" } else { "tcp" };
+    Service::new(name, &to.ip().to_string(), &to.port().to_string())
+        .with(&format!("mode = \"{mode}\"\nprotocol = \"{protocol}\"\nscheduler = \"{scheduler}\""))
+        .servers(servers, 3)
+}
+
 fn services() -> Vec<Service> {
-    let service = |name: &str, to: &str, mode: &str| {
-        let to: SocketAddr = to.parse().unwrap();
-        let servers = if to.is_ipv4() { "192.168.2.10" } else { "fd00:2::10" };
-        let protocol = if to.port() == 9000 { "udp" } else { "tcp" };
-        Service::new(name, &to.ip().to_string(), &to.port().to_string())
-            .with(&format!("mode = \"{mode}\"\nprotocol = \"{protocol}\"\nscheduler = \"wlc\""))
-            .servers(servers, 3)
-    };
     vec![
-        service("dr", DR, "dr"),
-        service("nat", NAT, "nat"),
-        service("tun", TUN, "tun"),
-        service("dr6", DR6, "dr"),
-        service("nat6", NAT6, "nat"),
-        service("udp", UDP, "nat"),
+        service("dr", DR, "dr", "wlc"),
+        service("nat", NAT, "nat", "wlc"),
+        service("tun", TUN, "tun", "wlc"),
+        service("dr6", DR6, "dr", "wlc"),
+        service("nat6", NAT6, "nat", "wlc"),
+        service("udp", UDP, "nat", "wlc"),
     ]
 }
 
@@ -49,7 +52,7 @@ fn plan() -> Plan {
 fn in_the_kernel(rig: &Rig) -> Vec<String> {
     let link = rig.run("lb1", &["ip", "-d", "link", "show", "eth0"]).ok();
     assert!(link.contains("prog/xdp"), "{link}");
-    let pins = rig.run("lb1", &["find", "/sys/fs/bpf/evenkeel", "-type", "f", "-printf", "%P %i\n"]).ok();
+    let pins = rig.run("lb1", &["find", PINS, "-type", "f", "-printf", "%P %i\n"]).ok();
     let mut pins: Vec<String> = pins.lines().map(str::to_owned).collect();
     pins.sort();
     assert!(pins.len() > 10, "{pins:?}");
@@ -107,6 +110,35 @@ fn replacing_the_binary_fails_no_request() {
         rig.inside("lb1", || std::fs::copy(program, &other)).unwrap();
         other
     });
+}
+
+/// A version whose maps look otherwise can't read this one's; connections placed by a hash find their servers all the same.
+#[test]
+fn a_version_with_other_maps_takes_the_interfaces_over_without_a_gap() {
+    let rig = Rig::alone("layout", Topology::OneArm);
+    let all = [("dr", DR, "dr"), ("tun", TUN, "tun"), ("dr6", DR6, "dr")];
+    let services = all.map(|(name, to, mode)| service(name, to, mode, "maglev"));
+    rig.apply(&config(&services));
+    let link = || {
+        let pins = rig.run("lb1", &["find", PINS, "-path", "*/links/*", "-printf", "%f %i\n"]).ok();
+        assert_eq!(pins.lines().count(), 1, "{pins}");
+        pins
+    };
+    let before = link();
+    let to = all.map(|(_, to, _)| (to.parse().unwrap(), 2));
+    let plan = Plan { fresh: to.to_vec(), kept: to.to_vec(), ..Plan::default() };
+    let (tally, ()) = rig.under_load(&plan, |load| {
+        rig.end_daemon(Signal::SIGTERM);
+        let layout = rig.run("lb1", &["ls", PINS]).ok();
+        rig.run("lb1", &["mv", &format!("{PINS}/{}", layout.trim()), &format!("{PINS}/v1")]).ok();
+        load.more(300);
+        rig.start_daemon(&rig.program());
+        load.more(1000);
+        assert_eq!(rig.run("lb1", &["ls", PINS]).ok(), layout, "the other version's maps are gone");
+    });
+    tally.unharmed();
+    assert_eq!(link(), before, "the link is the same one");
+    assert!(rig.log().contains("layout 1"), "{}", rig.log());
 }
 
 #[test]
