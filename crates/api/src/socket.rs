@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request};
@@ -17,6 +18,7 @@ use axum::response::Response;
 use axum::serve::IncomingStream;
 use nix::unistd::{Group, Uid, User, chown};
 use tokio::net::UnixListener;
+use tokio::sync::Notify;
 
 use crate::caller::{Caller, Role, Via};
 use crate::control::Control;
@@ -24,6 +26,9 @@ use crate::router::router;
 
 /// The name of the socket in the run folder.
 pub const SOCKET_NAME: &str = "keeld.sock";
+
+/// How long requests that run may take to finish when the daemon stops.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The group whose members may look.
 pub const SOCKET_GROUP: &str = "evenkeel";
@@ -52,14 +57,28 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves the API on the socket until `shutdown` resolves, then lets running requests finish.
+/// Serves the API on the socket until `shutdown` resolves, then lets running requests finish for a moment: one whose client
+/// sends no more keeps nobody from stopping.
 pub async fn serve<C: Control>(
     listener: UnixListener,
     control: Arc<C>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let service = router(control).layer(from_fn(introduce)).into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, service).with_graceful_shutdown(shutdown).await
+    let stopping = Arc::new(Notify::new());
+    let told = stopping.clone();
+    let graceful = async move {
+        shutdown.await;
+        told.notify_one();
+    };
+    let patience = async move {
+        stopping.notified().await;
+        tokio::time::sleep(PATIENCE).await;
+    };
+    tokio::select! {
+        ended = axum::serve(listener, service).with_graceful_shutdown(graceful) => ended,
+        () = patience => Ok(()),
+    }
 }
 
 /// The uid on the other end; none if the kernel would not say.

@@ -12,21 +12,27 @@ use std::{
 use ipnet::IpNet;
 use keel_model::{Cluster, Mode4, Service, load_cluster};
 use keel_net::{
-    AddressOptions, InterfaceAddress, Link, NetError,
+    AddressOptions, InterfaceAddress, Link, MacAddr, NetError,
     announce::{Announcer, Schedule},
-    nft::AutoNat,
+    nft::{self, AutoNat},
     sysctl,
 };
 use keel_store::{AtomicFile, RealFs};
 use tracing::{info, warn};
 
-use crate::{interfaces::chain, node::Node};
+use crate::{
+    interfaces::chain,
+    node::Node,
+    placing::{Place, place},
+};
 
 /// An address we hold.
 #[derive(Debug)]
 struct Held {
     net: IpNet,
     interface: String,
+    /// The device's index, and its Ethernet address as last announced.
+    device: (u32, Option<MacAddr>),
     schedule: Schedule,
     announcer: Option<Announcer>,
 }
@@ -40,6 +46,8 @@ pub(crate) struct Floating {
     held: BTreeMap<IpAddr, Held>,
     /// The rules in force; not known at the start.
     autonat: Option<AutoNat>,
+    /// What the record has, as far as known.
+    written: Option<BTreeSet<IpNet>>,
 }
 
 impl Floating {
@@ -47,7 +55,7 @@ impl Floating {
     pub(crate) fn open(record: PathBuf) -> Self {
         let recorded =
             fs::read(&record).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        Self { record, recorded, held: BTreeMap::new(), autonat: None }
+        Self { record, recorded, held: BTreeMap::new(), autonat: None, written: None }
     }
 
     /// Every address that isn't the node's own.
@@ -61,20 +69,35 @@ impl Floating {
     }
 
     /// Writes down what is held and what is about to be: a keeld that is killed between the two must find it.
-    fn write_down(&self, wanted: &BTreeMap<IpAddr, Wanted>) {
+    fn write_down(&mut self, wanted: &BTreeMap<IpAddr, Wanted>) {
         let held = self.held.values().map(|h| h.net).chain(self.recorded.iter().copied());
         let nets: BTreeSet<IpNet> = held.chain(wanted.values().map(|w| w.net)).collect();
+        if self.written.as_ref() == Some(&nets) {
+            return;
+        }
         let written = serde_json::to_vec(&nets).map_err(|error| error.to_string()).and_then(|bytes| {
             AtomicFile::on(&RealFs).write(&self.record, &bytes, 0o644).map_err(|error| chain(&error))
         });
-        if let Err(error) = written {
-            warn!(path = %self.record.display(), "writing down the floating addresses: {error}");
+        match written {
+            Ok(()) => self.written = Some(nets),
+            Err(error) => {
+                warn!(path = %self.record.display(), "writing down the floating addresses: {error}");
+            }
         }
     }
 
-    /// Somebody else took an address away. True if it was held.
-    pub(crate) fn lose(&mut self, address: IpAddr) -> bool {
-        self.held.remove(&address).is_some()
+    /// Somebody else took an address off a device. True if it was held there.
+    pub(crate) fn lose(&mut self, address: IpAddr, device: u32) -> bool {
+        let held_there = self.holds(address, device);
+        if held_there {
+            self.held.remove(&address);
+        }
+        held_there
+    }
+
+    /// Whether an address is held on this device.
+    pub(crate) fn holds(&self, address: IpAddr, device: u32) -> bool {
+        self.held.get(&address).is_some_and(|held| held.device.0 == device)
     }
 
     /// Sends the announcements that are due.
@@ -117,110 +140,132 @@ fn uses_nat(service: &Service) -> bool {
     service.enabled && service.as_layer4().is_some_and(|l4| l4.mode == Mode4::Nat)
 }
 
+/// Whether the kernel has to forward packets of this family: for NAT, and for the servers' own traffic through a gateway
+/// address that floats. IPv6 forwarding makes a node deaf to router advertisements, so it is not switched on in passing.
+fn forwards(cluster: &Cluster, v4: bool) -> bool {
+    let autonat = !cluster.layer4.autonat.is_empty();
+    let nat = cluster.services.iter().any(|s| uses_nat(s) && s.address.is_ipv4() == v4);
+    let gateway = cluster.floating_ips.iter().any(|floating| floating.address.addr().is_ipv4() == v4);
+    nat || autonat && (v4 || gateway)
+}
+
+/// What failures about an address are listed under.
+fn subject(address: IpAddr) -> String {
+    format!("address {address}")
+}
+
 impl Node {
     /// Makes the floating addresses what the configuration wants.
     pub(crate) async fn apply_addresses(&mut self) {
         let wanted = wanted(&self.cluster);
-        let present = match self.netlink.addresses().await {
-            Ok(present) => present,
-            Err(error) => return self.fail("floating addresses", &error),
-        };
         self.floating.write_down(&wanted);
-        // Before the addresses: nothing may leave from one by the wrong way.
+        // Before the addresses: nothing may leave from one by the wrong way, and their announcements say whether this
+        // node is a router.
         self.apply_rules().await;
-        self.take_away(&wanted, &present).await;
-        for (address, wanted) in wanted {
-            let subject = format!("address {address}");
-            match self.hold(address, wanted, &present).await {
-                Ok(()) => self.succeed(&subject),
-                Err(error) => self.fail(&subject, &error),
-            }
-        }
-        self.floating.write_down(&BTreeMap::new());
         self.apply_forwarding().await;
+        match self.hold_all(&wanted).await {
+            Ok(()) => self.succeed("floating addresses"),
+            Err(error) => self.fail("floating addresses", &error),
+        }
+        let known = wanted.keys().copied().chain(self.floating.addresses()).map(subject).collect();
+        self.forget_failures("address ", &known);
+        self.floating.write_down(&BTreeMap::new());
     }
 
-    async fn take_away(&mut self, wanted: &BTreeMap<IpAddr, Wanted>, present: &[InterfaceAddress]) {
-        let ours: Vec<IpNet> = self
-            .floating
-            .held
-            .values()
-            .map(|h| h.net)
-            .chain(self.floating.recorded.iter().copied())
-            .collect();
+    async fn hold_all(&mut self, wanted: &BTreeMap<IpAddr, Wanted>) -> Result<(), NetError> {
+        let mut present = self.netlink.addresses().await?;
+        if self.take_away(wanted, &present).await {
+            present = self.netlink.addresses().await?;
+        }
+        for (address, wanted) in wanted {
+            match self.hold(*address, wanted, &present).await {
+                Ok(()) => self.succeed(&subject(*address)),
+                Err(error) => self.fail(&subject(*address), &error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what isn't wanted any more. What can't be removed stays ours, to be tried again. True if anything went.
+    async fn take_away(&mut self, wanted: &BTreeMap<IpAddr, Wanted>, present: &[InterfaceAddress]) -> bool {
+        let held = self.floating.held.values().map(|held| held.net);
+        let ours: BTreeSet<IpNet> = held.chain(self.floating.recorded.iter().copied()).collect();
+        let mut any = false;
         for net in ours.into_iter().filter(|net| wanted.get(&net.addr()).is_none_or(|w| w.net != *net)) {
+            let mut refused = None;
             for there in present.iter().filter(|a| a.address == net) {
-                if let Some(link) = self.links.get(&there.interface)
-                    && let Err(error) = self.netlink.remove_address(link, net).await
-                {
-                    warn!(address = %net, "{error}");
+                if let Err(error) = self.take_off(there).await {
+                    refused = Some(error);
                 }
             }
-            info!(address = %net.addr(), "floating address removed");
             self.floating.held.remove(&net.addr());
-            self.floating.recorded.remove(&net);
+            match refused {
+                None => {
+                    info!(address = %net.addr(), "floating address removed");
+                    self.floating.recorded.remove(&net);
+                    any = true;
+                }
+                Some(error) => {
+                    self.floating.recorded.insert(net);
+                    self.fail(&subject(net.addr()), &error);
+                }
+            }
+        }
+        any
+    }
+
+    async fn take_off(&self, there: &InterfaceAddress) -> Result<(), NetError> {
+        match self.netlink.link_by_index(there.interface).await {
+            Ok(link) => self.netlink.remove_address(&link, there.address).await,
+            // Gone with its interface.
+            Err(NetError::NoSuchInterface { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
     async fn hold(
         &mut self,
         address: IpAddr,
-        wanted: Wanted,
+        wanted: &Wanted,
         present: &[InterfaceAddress],
     ) -> Result<(), NetError> {
-        let there = present.iter().find(|a| a.address.addr() == address);
-        let (link, connected) = self.place(address, &wanted, there).await?;
-        if there.is_none() {
+        let there: Vec<&InterfaceAddress> = present.iter().filter(|a| a.address.addr() == address).collect();
+        let links: Vec<Link> = self.links.values().cloned().collect();
+        let asked = wanted.interface.as_deref();
+        let now = self.floating.held.get(&address).map(|held| held.device.0);
+        let at =
+            there.iter().find(|a| Some(a.interface) == now).or_else(|| there.first()).map(|a| a.interface);
+        let Place { link, connected } = place(address, asked, at, &links, present)?;
+        if !there.iter().any(|a| a.interface == link.index) {
             let options = AddressOptions { no_prefix_route: connected, no_dad: true };
-            self.netlink.add_address(&link, wanted.net, options).await?;
+            self.netlink.add_address(link, wanted.net, options).await?;
             info!(%address, interface = link.name, "floating address added");
         }
         self.floating.recorded.remove(&wanted.net);
-        let moved = self.floating.held.get(&address).is_none_or(|held| held.interface != link.name);
-        if moved {
-            let announcer = if link.loopback { None } else { Announcer::open(&link, address).ok() };
+        let device = (link.index, link.mac);
+        if self.floating.held.get(&address).is_none_or(|held| held.device != device) {
+            let announcer = if link.loopback { None } else { Announcer::open(link, address).ok() };
             let held = Held {
                 net: wanted.net,
                 interface: link.name.clone(),
+                device,
                 schedule: Schedule::start(Instant::now()),
                 announcer,
             };
             self.floating.held.insert(address, held);
         }
+        // In both places for a moment: packets that are on their way find it in either.
+        for elsewhere in there.into_iter().filter(|a| a.interface != link.index) {
+            self.take_off(elsewhere).await?;
+            info!(%address, to = link.name, "floating address moved");
+        }
         Ok(())
-    }
-
-    /// The interface for an address, and whether it has an address of that network already. An address that no
-    /// interface's network holds goes on the loopback: it is reached by a route that points here.
-    async fn place(
-        &self,
-        address: IpAddr,
-        wanted: &Wanted,
-        there: Option<&InterfaceAddress>,
-    ) -> Result<(Link, bool), NetError> {
-        if let Some(link) = there.and_then(|a| self.links.get(&a.interface)) {
-            return Ok((link.clone(), true));
-        }
-        let connected = self.netlink.interface_for(address).await;
-        if let Some(name) = &wanted.interface {
-            let link = self.netlink.link(name).await?;
-            let same = connected.is_ok_and(|found| found.index == link.index);
-            return Ok((link, same));
-        }
-        match (connected, self.links.values().find(|l| l.loopback)) {
-            (Ok(link), _) => Ok((link, true)),
-            (Err(NetError::NoInterfaceFor { .. }), Some(loopback)) => Ok((loopback.clone(), true)),
-            (Err(error), _) => Err(error),
-        }
     }
 
     /// Forwarding by the kernel, needed where it carries what the packet path doesn't: the servers' own traffic.
     async fn apply_forwarding(&mut self) {
-        let autonat = !self.cluster.layer4.autonat.is_empty();
-        let nat = |v4: bool| self.cluster.services.iter().any(|s| uses_nat(s) && s.address.is_ipv4() == v4);
-        let (v4, v6) = (autonat || nat(true), nat(false));
+        let (v4, v6) = (forwards(&self.cluster, true), forwards(&self.cluster, false));
         if v4 || v6 {
-            // IPv6 forwarding makes a node deaf to router advertisements, so only where a service needs it.
             for (family, _) in
                 [(sysctl::Family::V4, v4), (sysctl::Family::V6, v6)].into_iter().filter(|(_, on)| *on)
             {
@@ -243,7 +288,8 @@ impl Node {
             false => self.cluster.services.iter().map(|s| s.address).collect(),
         };
         let autonat = AutoNat { interfaces, virtual_ips };
-        if self.floating.autonat.as_ref() == Some(&autonat) {
+        let in_place = autonat.interfaces.is_empty() || nft::is_there();
+        if self.floating.autonat.as_ref() == Some(&autonat) && in_place {
             return;
         }
         match autonat.apply().await {
@@ -253,5 +299,34 @@ impl Node {
             }
             Err(error) => self.fail("autonat", &error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_forwarded_where_servers_need_it_and_nowhere_else() {
+        let service = |address: &str, mode: &str| {
+            let server = if address.contains(':') { "fd00:2::101" } else { "192.0.2.11" };
+            format!(
+                "[[service]]\nname = \"web\"\nlayer = 4\naddress = \"{address}\"\nports = \"80\"\nmode = \"{mode}\"\n\
+                 [[service.server]]\nname = \"a\"\naddress = \"{server}\"\n"
+            )
+        };
+        let families = |text: &str| {
+            let cluster = load_cluster(text).0.unwrap();
+            (forwards(&cluster, true), forwards(&cluster, false))
+        };
+        let autonat = "[layer4]\nautonat = [\"eth0\"]\n";
+        let gateway = "[[floating_ip]]\naddress = \"fd00:10::1/64\"\n";
+        let (four, six) = ("192.0.2.80", "fd00:2::200");
+        assert_eq!(families(&service(four, "dr")), (false, false));
+        assert_eq!(families(&service(four, "nat")), (true, false));
+        assert_eq!(families(&service(six, "nat")), (false, true));
+        assert_eq!(families(&format!("{gateway}{}", service(six, "dr"))), (false, false));
+        assert_eq!(families(&format!("{autonat}{}", service(four, "dr"))), (true, false));
+        assert_eq!(families(&format!("{autonat}{gateway}{}", service(four, "dr"))), (true, true));
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     clock,
     commit::{diff_of, refused},
     daemon::Shared,
+    interfaces::chain,
     lookup::foresee,
 };
 
@@ -162,8 +163,11 @@ impl Control for App {
         };
         let mut intent = intent.clone();
         intent.expected.get_or_insert(candidate.base);
-        let done = node.commit(&candidate.text, caller, &intent).await?;
-        node.store.discard_candidate().map_err(refused)?;
+        let mut done = node.commit(&candidate.text, caller, &intent).await?;
+        // It is in force, whatever becomes of the candidate.
+        if let Err(error) = node.store.discard_candidate() {
+            done.warnings.push(Problem::warning("candidate", format!("it stays: {}", chain(&error))));
+        }
         Ok(done)
     }
 

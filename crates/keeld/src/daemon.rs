@@ -31,6 +31,7 @@ use crate::{
     control::App,
     follow::{Noted, follow},
     former::{self, Former},
+    interfaces::chain,
     lookup,
     names::{self, Names},
     node::{Node, check},
@@ -46,6 +47,8 @@ const SAMPLE: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(100);
 /// How often every next hop is resolved anew, whatever events said.
 const RESOLVE: Duration = Duration::from_secs(30);
+/// How often interfaces, routes and addresses are looked at, whatever events said.
+const KEEP: Duration = Duration::from_secs(30);
 
 pub(crate) type Shared = Arc<Mutex<Node>>;
 
@@ -124,6 +127,10 @@ async fn start(args: &Args) -> Result<Node> {
     match adoption {
         Adoption::Fresh => info!("packet path loaded"),
         Adoption::Adopted => info!("packet path taken over with its connections"),
+        Adoption::Succeeds { layout } => warn!(
+            "the packet path of another version (layout {layout}) is replaced: its interfaces change over without a \
+             gap, its connections are placed anew, by their services' rings"
+        ),
     }
     let retired = Retired::open(args.run_dir.join(retired::FILE), adoption, &mut dataplane);
     seed::give_seed(&mut dataplane, &args.state_dir)?;
@@ -134,6 +141,7 @@ async fn start(args: &Args) -> Result<Node> {
         dataplane,
         netlink,
         links: BTreeMap::new(),
+        met: BTreeSet::new(),
         attachments: BTreeMap::new(),
         names: Names::open(args.state_dir.join("names.json")),
         floating,
@@ -164,9 +172,13 @@ async fn start(args: &Args) -> Result<Node> {
     node.apply_services().context("filling the packet path's maps")?;
     node.resolve_new_hops().await;
     node.former.save();
-    node.attach_interfaces();
-    // Before the addresses: a client that finds one must find the packet path behind it, not the kernel's refusal.
+    // Before the interfaces: one that changes over from another version must not meet the kernel's refusals in between.
     node.dataplane.set_active(true).context("switching the packet path on")?;
+    node.attach_interfaces();
+    if let Err(error) = node.dataplane.remove_predecessors() {
+        node.fail("another version's packet path", &error);
+    }
+    // After the packet path: a client that finds an address must not meet the kernel's refusals either.
     node.apply_addresses().await;
     Ok(node)
 }
@@ -200,7 +212,11 @@ async fn read_cluster(
     ours.extend(floating_of(store.running_text()));
     let present = netlink.addresses().await.unwrap_or_default();
     let own: Vec<_> = present.iter().map(|a| a.address.addr()).filter(|a| !ours.contains(a)).collect();
-    if let Some(edited) = store.edited_on_disk()? {
+    let edited = store.edited_on_disk().unwrap_or_else(|error| {
+        error!("{}; the last good revision, {}, stays in force", chain(&error), store.current().number);
+        None
+    });
+    if let Some(edited) = edited {
         let (cluster, problems) = check(&edited, config, &own);
         report("cluster.toml", &problems);
         match cluster {
@@ -277,6 +293,7 @@ async fn sample(node: Shared) {
     let mut ticks = interval(SAMPLE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut swept = Instant::now();
+    let mut kept = Instant::now();
     loop {
         ticks.tick().await;
         let mut node = node.lock().await;
@@ -290,6 +307,10 @@ async fn sample(node: Shared) {
             swept = Instant::now();
             let node = &mut *node;
             node.retired.save(&node.dataplane);
+        }
+        if kept.elapsed() >= KEEP {
+            node.keep_machine().await;
+            kept = Instant::now();
         }
         node.resolve_pending().await;
         let servers = node.remotes().len();

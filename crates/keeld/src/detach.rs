@@ -27,17 +27,17 @@ pub(crate) async fn detach(args: &Args) -> Result<()> {
     let found = Dataplane::detach_all(&args.bpf_dir).context("removing the packet program")?;
     info!("{}", if found { "packet program and maps removed" } else { "there was no packet program" });
     let netlink = Netlink::connect().context("reaching the kernel's network tables")?;
-    remove_addresses(args, &netlink).await?;
-    netlink.remove_all_ours().await?;
+    // One thing that can't be taken away is no reason to leave the others.
+    let addresses = remove_addresses(args, &netlink).await;
+    let routes = netlink.remove_all_ours().await.context("removing routes and rules");
     Former::open(args.run_dir.join(former::FILE)).put_back(&netlink).await;
     let counted = AtomicFile::on(&RealFs).remove(&args.run_dir.join(retired::FILE));
     if let Err(error) = counted {
         warn!("{}", chain(&error));
     }
-    if let Err(error) = nft::remove().await {
-        warn!("{error}");
-    }
-    Ok(())
+    let rules = nft::remove().await.context("removing our nftables table");
+    let routes = routes.map(drop);
+    addresses.and(routes).and(rules)
 }
 
 async fn remove_addresses(args: &Args, netlink: &Netlink) -> Result<()> {
@@ -45,10 +45,17 @@ async fn remove_addresses(args: &Args, netlink: &Netlink) -> Result<()> {
     let Ok(bytes) = fs::read(&record) else { return Ok(()) };
     let nets: Vec<IpNet> = serde_json::from_slice(&bytes).unwrap_or_default();
     let present = netlink.addresses().await?;
+    let mut outcome = Ok(());
     for address in present.iter().filter(|a| nets.contains(&a.address)) {
-        let link = netlink.link_by_index(address.interface).await?;
-        netlink.remove_address(&link, address.address).await?;
-        info!(address = %address.address, "floating address removed");
+        let removed = match netlink.link_by_index(address.interface).await {
+            Ok(link) => netlink.remove_address(&link, address.address).await,
+            Err(error) => Err(error),
+        };
+        match removed {
+            Ok(()) => info!(address = %address.address, "floating address removed"),
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
     }
+    outcome?;
     fs::remove_file(&record).with_context(|| format!("removing {}", record.display()))
 }

@@ -15,7 +15,10 @@ use crate::node::Node;
 pub(crate) struct Changes {
     links: bool,
     routes: bool,
-    addresses_gone: BTreeSet<IpAddr>,
+    own_routes_gone: bool,
+    own_rules_gone: bool,
+    addresses: BTreeSet<(u32, IpAddr)>,
+    addresses_gone: BTreeSet<(u32, IpAddr)>,
     neighbours: BTreeSet<IpAddr>,
 }
 
@@ -34,14 +37,19 @@ impl Noted {
                 changes.neighbours.insert(address);
             }
             Event::Link(_) | Event::LinkGone(_) | Event::Lost => changes.links = true,
+            Event::RouteGone(route) if route.protocol == OUR_PROTOCOL => changes.own_routes_gone = true,
+            Event::RuleGone(_) => changes.own_rules_gone = true,
             // Every address has a local route; they lead nowhere else.
             Event::Route(route) | Event::RouteGone(route) => {
                 let local =
                     matches!(route.target, RouteTarget::Local { .. }) || route.protocol == OUR_PROTOCOL;
                 changes.routes |= !local;
             }
+            Event::Address(address) => {
+                changes.addresses.insert((address.interface, address.address.addr()));
+            }
             Event::AddressGone(address) => {
-                changes.addresses_gone.insert(address.address.addr());
+                changes.addresses_gone.insert((address.interface, address.address.addr()));
             }
             _ => {}
         }
@@ -67,6 +75,13 @@ impl Node {
             self.read_links().await;
             self.attach_interfaces();
         }
+        let written = |(_, address): &(u32, IpAddr)| {
+            self.config.interfaces.iter().any(|i| i.addresses.iter().any(|net| net.addr() == *address))
+        };
+        if changes.links || changes.own_routes_gone || changes.addresses_gone.iter().any(written) {
+            self.set_up_interfaces().await;
+            self.apply_routes().await;
+        }
         if changes.links || changes.routes {
             self.resolve_all().await;
         } else {
@@ -74,9 +89,23 @@ impl Node {
                 self.neighbour_changed(neighbour).await;
             }
         }
-        let lost = changes.addresses_gone.iter().any(|address| self.floating.lose(*address));
-        if changes.links || lost {
-            self.apply_addresses().await;
+        let mut moved = changes.links;
+        for (device, address) in changes.addresses_gone {
+            moved |= self.floating.lose(address, device);
         }
+        // Somebody else's: perhaps of the network that a floating address has waited for.
+        moved |= changes.addresses.iter().any(|(device, address)| !self.floating.holds(*address, *device));
+        if moved {
+            self.apply_addresses().await;
+        } else if changes.own_rules_gone {
+            self.apply_rules().await;
+        }
+    }
+
+    /// Looks at everything that this node should have, whatever events said: some tools change more than they tell.
+    pub(crate) async fn keep_machine(&mut self) {
+        self.set_up_interfaces().await;
+        self.apply_routes().await;
+        self.apply_addresses().await;
     }
 }

@@ -1,10 +1,13 @@
 //! Interfaces: what `node.toml` wants of them, and the packet program on them.
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use keel_dataplane::AttachMode;
 use keel_model::{Interface, XdpChoice};
 use keel_net::{
-    AddressOptions, Link,
+    AddressOptions, InterfaceAddress, Link, NetError,
     ethtool::{self, Offload},
 };
 use tracing::{info, warn};
@@ -25,22 +28,25 @@ impl Node {
         self.links.values().find(|link| link.name == name)
     }
 
-    /// Brings the interfaces of `node.toml` up with their addresses, without taking anything away that is there.
+    /// Gives the interfaces of `node.toml` what it says, without taking anything away that is there. One that is met for the
+    /// first time is brought up; one that somebody took down later stays down.
     pub(crate) async fn set_up_interfaces(&mut self) {
+        self.read_links().await;
+        let present = match self.netlink.addresses().await {
+            Ok(present) => present,
+            Err(error) => return self.fail("interfaces", &error),
+        };
         for interface in self.config.interfaces.clone() {
             let subject = format!("interface {}", interface.name);
-            match self.set_up(&interface).await {
+            match self.set_up(&interface, &present).await {
                 Ok(()) => self.succeed(&subject),
-                Err(error) => self.fail(&subject, &*error),
+                Err(error) => self.fail(&subject, &error),
             }
         }
         self.read_links().await;
     }
 
-    async fn set_up(
-        &mut self,
-        interface: &Interface,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn set_up(&mut self, interface: &Interface, present: &[InterfaceAddress]) -> Result<(), NetError> {
         if let Some(vlan) = &interface.vlan
             && self.link(&interface.name).is_none()
         {
@@ -51,15 +57,19 @@ impl Node {
         if let Some(mtu) = interface.mtu.filter(|mtu| *mtu != link.mtu) {
             self.netlink.set_mtu(&link, mtu).await?;
         }
-        if interface.enabled && !link.up {
+        let first = !self.met.contains(&link.index);
+        if interface.enabled && !link.up && first {
             self.netlink.set_up(&link, true).await?;
+        } else if !link.up && !first {
+            // Addresses come back with it.
+            return Ok(());
         }
-        let present = self.netlink.addresses().await?;
         for address in &interface.addresses {
             if !present.iter().any(|a| a.interface == link.index && a.address == *address) {
                 self.netlink.add_address(&link, *address, AddressOptions::default()).await?;
             }
         }
+        self.met.insert(link.index);
         Ok(())
     }
 
@@ -84,6 +94,26 @@ impl Node {
             attachments.insert(link.name.clone(), self.attach(&link, choice));
         }
         self.attachments = attachments;
+        self.leave_other_interfaces();
+    }
+
+    /// Takes the program off interfaces that shouldn't have it any more: gone ones, and ports of a bridge or bond by now,
+    /// which would keep that from carrying it.
+    fn leave_other_interfaces(&mut self) {
+        for (index, _) in self.dataplane.attached() {
+            let link = self.links.get(&index);
+            if link.is_some_and(carries_program) {
+                continue;
+            }
+            let name = link.map_or_else(|| format!("#{index}"), |link| link.name.clone());
+            match self.dataplane.detach(index) {
+                Ok(()) => {
+                    info!(interface = name, "packet program taken off");
+                    self.former.put_back_offloads(&name);
+                }
+                Err(error) => warn!(interface = name, "{}", chain(&error)),
+            }
+        }
     }
 
     fn attach(&mut self, link: &Link, choice: XdpChoice) -> Attachment {
@@ -107,13 +137,19 @@ impl Node {
         };
         match self.dataplane.attach(&link.name, link.index, want) {
             Ok(attached) => {
-                let known = matches!(self.attachments.get(&link.name), Some(Attachment::Attached { .. }));
+                let before = match self.attachments.get(&link.name) {
+                    Some(Attachment::Attached { refused_native, .. }) => Some(refused_native.clone()),
+                    _ => None,
+                };
+                let known = before.is_some();
+                // Who takes over what is attached isn't told again why it is so.
+                let refused_native = attached.refused_native.or_else(|| before.flatten());
                 if !known {
                     let how = if attached.adopted { "taken over" } else { "attached" };
                     info!(interface = link.name, mode = attached.mode.name(), "packet program {how}");
                 }
                 let generic = (attached.mode == AttachMode::Generic)
-                    .then(|| generic_warning(link, attached.refused_native.as_deref()));
+                    .then(|| generic_warning(link, refused_native.as_deref()));
                 let hidden_tags = self.show_packets_whole(link, attached.mode);
                 let warnings: Vec<String> = generic.into_iter().chain(hidden_tags).collect();
                 let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
@@ -122,7 +158,7 @@ impl Node {
                 {
                     warn!(interface = link.name, "{warning}");
                 }
-                Attachment::Attached { mode: attached.mode, warning }
+                Attachment::Attached { mode: attached.mode, refused_native, warning }
             }
             Err(error) => {
                 let why = chain(&error);
@@ -195,6 +231,11 @@ impl Node {
             warn!(subject, "{text}");
             self.failures.insert(subject.to_owned(), text);
         }
+    }
+
+    /// Forgets failures of a kind whose subjects are none any more.
+    pub(crate) fn forget_failures(&mut self, kind: &str, subjects: &BTreeSet<String>) {
+        self.failures.retain(|subject, _| !subject.starts_with(kind) || subjects.contains(subject));
     }
 
     /// Forgets an earlier failure.

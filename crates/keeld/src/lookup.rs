@@ -106,9 +106,10 @@ pub(crate) async fn follow_names(node: Shared) {
         let mut node = node.lock().await;
         let wanted = names::wanted(&node.cluster);
         let now = clock::now();
-        let changed = node.names.take(answered, now);
+        node.names.take(answered, now);
         node.names.keep(&wanted, now);
-        if changed {
+        // Perhaps by an answer that was asked for a change which was refused then.
+        if node.names.unapplied() {
             node.apply_all().await;
         }
     }

@@ -18,6 +18,7 @@ mod interfaces;
 mod lookup;
 mod names;
 mod node;
+mod placing;
 mod policy;
 mod privileges;
 mod rates;

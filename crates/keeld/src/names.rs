@@ -52,6 +52,8 @@ pub(crate) struct Names {
     addresses: Addresses,
     /// Why the last look-up of a name failed.
     failures: BTreeMap<Asked, String>,
+    /// The packet path doesn't know of all answers yet.
+    unapplied: bool,
     /// When the file was last written, if it says what is known.
     written: Option<Timestamp>,
     /// Told when there are names without an answer.
@@ -72,7 +74,15 @@ impl Names {
         };
         let addresses = answers.iter().map(|a| (key(&a.asked), a.address)).collect();
         let answers = answers.into_iter().map(|answer| (answer.asked.clone(), answer)).collect();
-        Self { record, answers, addresses, failures: BTreeMap::new(), written: None, wake: Arc::default() }
+        Self {
+            record,
+            answers,
+            addresses,
+            failures: BTreeMap::new(),
+            unapplied: false,
+            written: None,
+            wake: Arc::default(),
+        }
     }
 
     /// Every answer, for the packet path's compiler.
@@ -85,8 +95,18 @@ impl Names {
         wanted.into_iter().filter(|asked| !self.answers.contains_key(asked)).collect()
     }
 
-    /// Takes answers of the name servers; a failure keeps the last answer. True if an address changed.
-    pub(crate) fn take(&mut self, answered: Vec<Answered>, now: Timestamp) -> bool {
+    /// Whether an answer has changed since [`Self::applied`].
+    pub(crate) fn unapplied(&self) -> bool {
+        self.unapplied
+    }
+
+    /// The packet path has every answer now.
+    pub(crate) fn applied(&mut self) {
+        self.unapplied = false;
+    }
+
+    /// Takes answers of the name servers; a failure keeps the last answer.
+    pub(crate) fn take(&mut self, answered: Vec<Answered>, now: Timestamp) {
         let mut changed = false;
         for (asked, answer) in answered {
             match answer {
@@ -108,8 +128,8 @@ impl Names {
         }
         if changed {
             self.written = None;
+            self.unapplied = true;
         }
-        changed
     }
 
     /// Forgets names nobody has asked for lately, and writes the rest down if the file is not up to date.
@@ -158,9 +178,10 @@ impl Names {
                     answer.address
                 )))
             }
-            Some(answer) => {
-                why.map(|why| Trouble::Stale { address: answer.address, since: answer.when, why })
-            }
+            Some(answer) => match keel_dataplane::same_place(service, server, &self.addresses) {
+                Some(other) => Some(Trouble::Taken { address: answer.address, by: other.name.to_string() }),
+                None => why.map(|why| Trouble::Stale { address: answer.address, since: answer.when, why }),
+            },
         }
     }
 }
@@ -170,6 +191,8 @@ impl Names {
 pub(crate) enum Trouble {
     /// The server has no address, for this reason.
     Unresolved(String),
+    /// Another server of the service is at that address and port, so this one isn't used.
+    Taken { address: IpAddr, by: String },
     /// It has one from an earlier answer, and no newer one for this reason.
     Stale { address: IpAddr, since: Timestamp, why: String },
 }
@@ -254,12 +277,15 @@ server = [{ name = "a", address = "rs1.example" }]
         let record = folder.path().join("names.json");
         let cluster = cluster(TEXT);
         let mut names = Names::open(record.clone());
-        assert!(names.take(vec![answer("rs1.example", "10.0.0.1"), answer("rs1.example", "fd00::1")], at(1)));
+        names.take(vec![answer("rs1.example", "10.0.0.1"), answer("rs1.example", "fd00::1")], at(1));
+        assert!(names.unapplied());
+        names.applied();
         names.keep(&wanted(&cluster), at(1));
 
         let mut names = Names::open(record.clone());
         let failed = (asked("rs1.example", false), Err("no answer".to_owned()));
-        assert!(!names.take(vec![failed], at(2)));
+        names.take(vec![failed], at(2));
+        assert!(!names.unapplied());
         let (four, six) = (&cluster.services[0], &cluster.services[1]);
         let of =
             |service: &Service| keel_dataplane::address_of(service, &service.servers[0], names.addresses());

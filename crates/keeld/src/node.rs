@@ -23,6 +23,8 @@ pub(crate) struct Node {
     pub(crate) netlink: Netlink,
     /// Our interfaces, by index.
     pub(crate) links: BTreeMap<u32, Link>,
+    /// Those that have been set up once.
+    pub(crate) met: BTreeSet<u32>,
     /// How the packet program sits on them.
     pub(crate) attachments: BTreeMap<String, Attachment>,
     /// Addresses of servers given by name.
@@ -50,7 +52,7 @@ pub(crate) struct Node {
 /// The packet program on an interface.
 #[derive(Debug, Clone)]
 pub(crate) enum Attachment {
-    Attached { mode: keel_dataplane::AttachMode, warning: Option<String> },
+    Attached { mode: keel_dataplane::AttachMode, refused_native: Option<String>, warning: Option<String> },
     Failed { why: String },
     Off,
 }
@@ -89,7 +91,9 @@ impl Node {
     /// Puts the services in force.
     pub(crate) fn apply_services(&mut self) -> Result<usize, keel_dataplane::DataplaneError> {
         let desired = self.desired();
-        self.dataplane.apply(&desired)
+        let writes = self.dataplane.apply(&desired)?;
+        self.names.applied();
+        Ok(writes)
     }
 
     /// Where packets to the remote addresses in use have to go.
@@ -107,13 +111,14 @@ pub(crate) fn check(text: &str, node: &NodeConfig, own: &[IpAddr]) -> (Option<Cl
     let (cluster, mut problems) = load_cluster(text);
     let Some(cluster) = cluster else { return (None, problems) };
     problems.extend(check_together(&cluster, node));
-    for (i, service) in cluster.services.iter().enumerate() {
-        let path = format!("service[{i}].address");
-        if own.contains(&service.address) && !problems.iter().any(|p| p.path == path) {
+    let services = cluster.services.iter().enumerate().map(|(i, service)| ("service", i, service.address));
+    let floating = cluster.floating_ips.iter().enumerate().map(|(i, f)| ("floating_ip", i, f.address.addr()));
+    for (kind, i, address) in services.chain(floating) {
+        let path = format!("{kind}[{i}].address");
+        if own.contains(&address) && !problems.iter().any(|p| p.path == path) {
             let text = format!(
-                "{} is an address of one of this machine's own interfaces: a virtual address must be free to move, \
-                 so choose another one",
-                service.address
+                "{address} is an address of one of this machine's own interfaces: a virtual address must be free to move, \
+                 so choose another one"
             );
             problems.push(Problem::error(path, text));
         }

@@ -4,17 +4,41 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use keel_model::{Destination, Route as WantedRoute};
-use keel_net::{NetError, Route};
+use keel_net::{NetError, Route, RouteTarget};
 
 use crate::{node::Node, policy};
 
 impl Node {
-    /// Makes the kernel's routes what `node.toml` wants.
+    /// Makes the kernel's routes what `node.toml` wants. One that is refused keeps no other from being made, and is tried
+    /// again with the next change of the network.
     pub(crate) async fn apply_routes(&mut self) {
-        match self.make_routes().await {
-            Ok(()) => self.succeed("routes"),
-            Err(error) => self.fail("routes", &error),
+        let present = match self.netlink.routes().await {
+            Ok(routes) => routes.into_iter().filter(Route::is_ours).collect::<Vec<_>>(),
+            Err(error) => return self.fail("routes", &error),
+        };
+        self.succeed("routes");
+        let (mut wanted, mut outcome) = (Vec::new(), Vec::new());
+        for (route, dev) in self.config.routes.iter().map(|written| (self.route(written), &written.dev)) {
+            let missing = dev.as_ref().filter(|dev| self.link(dev).is_none());
+            let made = match missing {
+                Some(dev) => Err(NetError::NoSuchInterface { interface: dev.clone() }),
+                None if present.iter().any(|there| is_that(&route, there)) => Ok(()),
+                None => self.netlink.add_route(&route).await,
+            };
+            outcome.push((format!("route {route}"), made));
+            wanted.push(route);
         }
+        for old in present.iter().filter(|there| !wanted.iter().any(|route| is_in_place_of(route, there))) {
+            outcome.push((format!("route {old}"), self.netlink.remove_route(old).await));
+        }
+        let subjects = outcome.iter().map(|(subject, _)| subject.clone()).collect();
+        for (subject, done) in outcome {
+            match done {
+                Ok(()) => self.succeed(&subject),
+                Err(error) => self.fail(&subject, &error),
+            }
+        }
+        self.forget_failures("route ", &subjects);
     }
 
     /// Makes the kernel's rules what `node.toml` and the virtual addresses want.
@@ -23,26 +47,6 @@ impl Node {
             Ok(()) => self.succeed("policy routes"),
             Err(error) => self.fail("policy routes", &error),
         }
-    }
-
-    async fn make_routes(&mut self) -> Result<(), NetError> {
-        let wanted: Vec<Route> = self.config.routes.iter().map(|route| self.route(route)).collect();
-        for route in &wanted {
-            self.netlink.add_route(route).await?;
-        }
-        let same = |a: &Route, b: &Route| {
-            a.to == b.to && a.table == b.table && a.metric.unwrap_or(0) == b.metric.unwrap_or(0)
-        };
-        for old in self.netlink.routes().await?.iter().filter(|route| route.is_ours()) {
-            // The kernel gives IPv6 routes without a metric one of its own.
-            let kept = wanted.iter().any(|new| {
-                same(new, old) || (new.metric.is_none() && new.to == old.to && new.table == old.table)
-            });
-            if !kept {
-                self.netlink.remove_route(old).await?;
-            }
-        }
-        Ok(())
     }
 
     fn route(&self, wanted: &WantedRoute) -> Route {
@@ -60,17 +64,38 @@ impl Node {
         Route { metric: wanted.metric, ..route }
     }
 
+    /// All that can be made are; the first refusal is told.
     async fn make_rules(&mut self) -> Result<(), NetError> {
         let wanted = policy::rules(&self.config, &self.cluster);
         let present = self.netlink.our_rules().await?;
+        let mut outcome = Ok(());
         for rule in wanted.iter().filter(|rule| !present.contains(rule)) {
-            self.netlink.add_rule(rule).await?;
+            outcome = outcome.and(self.netlink.add_rule(rule).await);
         }
         for rule in present.iter().filter(|rule| !wanted.contains(rule)) {
-            self.netlink.remove_rule(rule).await?;
+            outcome = outcome.and(self.netlink.remove_rule(rule).await);
         }
-        Ok(())
+        outcome
     }
+}
+
+/// Whether a route in the kernel has the place of one that is wanted: adding that replaces it. The kernel gives IPv6
+/// routes without a metric one of its own.
+fn is_in_place_of(wanted: &Route, there: &Route) -> bool {
+    let same_metric = wanted.metric.is_none() || wanted.metric.unwrap_or(0) == there.metric.unwrap_or(0);
+    wanted.to == there.to && wanted.table == there.table && same_metric
+}
+
+/// Whether it is the very route. Where no interface is written the kernel has chosen one.
+fn is_that(wanted: &Route, there: &Route) -> bool {
+    let same_way = match (&wanted.target, &there.target) {
+        (
+            RouteTarget::Unicast { via, interface },
+            RouteTarget::Unicast { via: there_via, interface: there_interface },
+        ) => via == there_via && (interface.is_none() || interface == there_interface),
+        (wanted, there) => wanted == there,
+    };
+    same_way && is_in_place_of(wanted, there)
 }
 
 /// The network of prefix length 0.

@@ -183,6 +183,12 @@ impl Node {
             };
             return (ServerState::Down, format!("name not resolved: {why}"));
         };
+        if let Some(Trouble::Taken { address, by }) = self.names.trouble(service, server) {
+            return (
+                ServerState::Down,
+                format!("not used: its name leads to {address}, where {by} is already"),
+            );
+        }
         match self.hops.get(&ip) {
             Some(hop) if hop.mac.is_none() => {
                 (ServerState::Down, hop.why.clone().unwrap_or_else(|| "not reached yet".to_owned()))
@@ -258,10 +264,10 @@ impl Node {
             .map(|(name, attachment)| {
                 let link = self.link(name);
                 let (mode, warning) = match attachment {
-                    Attachment::Attached { mode: keel_dataplane::AttachMode::Native, warning } => {
+                    Attachment::Attached { mode: keel_dataplane::AttachMode::Native, warning, .. } => {
                         (Mode::Native, warning.clone())
                     }
-                    Attachment::Attached { mode: keel_dataplane::AttachMode::Generic, warning } => {
+                    Attachment::Attached { mode: keel_dataplane::AttachMode::Generic, warning, .. } => {
                         (Mode::Generic, warning.clone())
                     }
                     Attachment::Failed { why } => (Mode::Failed, Some(why.clone())),

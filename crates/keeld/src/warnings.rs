@@ -4,7 +4,7 @@ use keel_api::{ServiceStatus, Warning};
 use keel_dataplane::{Fill, ServerId};
 use keel_model::{Host, Mode4, Problem, Service, Severity};
 
-use crate::{names::Trouble, node::Node};
+use crate::{interfaces::chain, names::Trouble, node::Node};
 
 impl Node {
     /// All of them.
@@ -35,14 +35,17 @@ impl Node {
         warnings.extend(self.resized());
         let refused = self.dataplane.totals().map_or(0, |totals| totals.table_full);
         warnings.extend(self.last_sweep.fullness.iter().filter_map(|fill| crowded(fill, refused)));
-        if let Ok(Some(_)) = self.store.edited_on_disk() {
-            warnings.push(Warning {
-                severity: Severity::Warning,
-                subject: "cluster.toml".to_owned(),
-                text: "it was edited on disk and the edit isn't in force".to_owned(),
-                remedy: Some("keel config diff, then keel apply /etc/evenkeel/cluster.toml".to_owned()),
-            });
-        }
+        let edited = match self.store.edited_on_disk() {
+            Ok(None) => None,
+            Ok(Some(_)) => Some("it was edited on disk and the edit isn't in force".to_owned()),
+            Err(error) => Some(chain(&error)),
+        };
+        warnings.extend(edited.map(|text| Warning {
+            severity: Severity::Warning,
+            subject: "cluster.toml".to_owned(),
+            text,
+            remedy: Some("keel config diff, then keel apply /etc/evenkeel/cluster.toml".to_owned()),
+        }));
         warnings
     }
 
@@ -54,6 +57,9 @@ impl Node {
                 Trouble::Unresolved(why) => {
                     format!("name not resolved: {name}: {why}; the server gets no connections")
                 }
+                Trouble::Taken { address, by } => format!(
+                    "{name} leads to {address}, where {by} is already; the server isn't used beside it"
+                ),
                 Trouble::Stale { address, since, why } => format!(
                     "name not resolved: {name}: {why}; the address of {since:.0}, {address}, is used on"
                 ),

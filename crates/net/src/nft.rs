@@ -2,10 +2,10 @@
 //!
 //! Nobody else's tables are read or touched.
 
-use std::{io, net::IpAddr, process::Stdio};
+use std::{io, net::IpAddr, process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 use crate::{NetError, Result};
 
@@ -13,6 +13,8 @@ const FAMILY: &str = "inet";
 const TABLE: &str = "evenkeel";
 /// `NFPROTO_INET`
 const FAMILY_NUMBER: u8 = 1;
+/// How long `nft` may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Masquerading of the real servers' own traffic, so that servers whose gateway we are reach the world.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,8 +74,7 @@ impl AutoNat {
 /// # Errors
 /// [`NetError::ToolMissing`], [`NetError::Nft`], [`NetError::RunTool`].
 pub async fn remove() -> Result<()> {
-    // Where the kernel doesn't say, nft will.
-    if !crate::nft_table::exists(FAMILY_NUMBER, TABLE).unwrap_or(true) {
+    if !is_there() {
         return Ok(());
     }
     let mut commands = replace_table();
@@ -102,6 +103,11 @@ fn matches(operator: &str, left: Value, right: Value) -> Value {
     json!({"match": {"op": operator, "left": left, "right": right}})
 }
 
+/// Whether our table is there: somebody may have flushed all rules. Where the kernel doesn't say, yes.
+pub fn is_there() -> bool {
+    crate::nft_table::exists(FAMILY_NUMBER, TABLE).unwrap_or(true)
+}
+
 async fn run(doing: &'static str, commands: &Value) -> Result<()> {
     run_program("nft", doing, commands).await
 }
@@ -125,11 +131,18 @@ async fn run_program(program: &str, doing: &'static str, commands: &Value) -> Re
         }
         Err(e) => return Err(ran(e)),
     };
-    if let Some(mut stdin) = child.stdin.take() {
-        // nft may refuse before it read everything; its message says more than our broken pipe.
-        let _ = stdin.write_all(commands.to_string().as_bytes()).await;
-    }
-    let output = child.wait_with_output().await.map_err(ran)?;
+    let finish = async {
+        if let Some(mut stdin) = child.stdin.take() {
+            // nft may refuse before it read everything; its message says more than our broken pipe.
+            let _ = stdin.write_all(commands.to_string().as_bytes()).await;
+        }
+        child.wait_with_output().await
+    };
+    // It is killed with the future: whoever waits holds up everything else.
+    let Ok(output) = timeout(PATIENCE, finish).await else {
+        return Err(NetError::Nft { doing, message: format!("it did not end within {PATIENCE:?}") });
+    };
+    let output = output.map_err(ran)?;
     if output.status.success() {
         return Ok(());
     }

@@ -8,7 +8,6 @@ use crate::{NetError, Result};
 
 /// `BPF_FS_MAGIC`
 const BPF_FS: FsType = FsType(0xcafe_4a11_u32 as _);
-const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// A Linux capability that some part of the appliance works with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,20 +91,6 @@ pub fn kernel(major: u32, minor: u32, purpose: &str) -> Result<()> {
     missing(
         format!("the kernel is {}, and {purpose} needs {major}.{minor}", release.trim()),
         "install a newer one: apt-get install linux-image-amd64, then reboot".to_owned(),
-    )
-}
-
-/// The kernel describes its own types, which the packet programs are loaded against.
-///
-/// # Errors
-/// [`NetError::Requirement`].
-pub fn kernel_types() -> Result<()> {
-    if Path::new(BTF).exists() {
-        return Ok(());
-    }
-    missing(
-        format!("the kernel has no {BTF}"),
-        "run a kernel built with CONFIG_DEBUG_INFO_BTF=y, as Debian's and Ubuntu's are".to_owned(),
     )
 }
 

@@ -76,7 +76,7 @@ impl PolicyRule {
     }
 
     /// `None` for rules that are not ours or not of this shape.
-    fn parse(message: &RuleMessage) -> Option<Self> {
+    pub(crate) fn parse(message: &RuleMessage) -> Option<Self> {
         let any: IpAddr = match message.header.family {
             AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
             AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
@@ -112,10 +112,12 @@ impl Netlink {
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut message = RuleMessage::default();
             message.header.family = family;
-            let answers = self
-                .dump(RouteNetlinkMessage::GetRule(message))
-                .await
-                .map_err(|source| NetError::List { what: "policy rules", source })?;
+            let answers = match self.dump(RouteNetlinkMessage::GetRule(message)).await {
+                Ok(answers) => answers,
+                // A kernel without this family (ipv6.disable=1) has no rules of it.
+                Err(source) if source.is(libc::EAFNOSUPPORT) => continue,
+                Err(source) => return Err(NetError::List { what: "policy rules", source }),
+            };
             rules.extend(answers.iter().filter_map(|answer| match answer {
                 RouteNetlinkMessage::NewRule(message) => PolicyRule::parse(message),
                 _ => None,
@@ -153,17 +155,21 @@ impl Netlink {
     /// Removes every rule and every route that we made, and says how many.
     ///
     /// # Errors
-    /// The first refusal; what could be removed before it is gone.
+    /// The first refusal, after everything else was tried.
     pub async fn remove_all_ours(&self) -> Result<usize> {
-        let rules = self.our_rules().await?;
-        for rule in &rules {
-            self.remove_rule(rule).await?;
+        let (rules, routes) = (self.our_rules().await, self.routes().await);
+        let (mut removed, mut failed) = (0, None);
+        let mut note = |done: Result<()>| match done {
+            Ok(()) => removed += 1,
+            Err(error) => failed = failed.take().or(Some(error)),
+        };
+        for rule in rules.as_ref().into_iter().flatten() {
+            note(self.remove_rule(rule).await);
         }
-        let mut routes = self.routes().await?;
-        routes.retain(crate::Route::is_ours);
-        for route in &routes {
-            self.remove_route(route).await?;
+        for route in routes.as_ref().into_iter().flatten().filter(|route| route.is_ours()) {
+            note(self.remove_route(route).await);
         }
-        Ok(rules.len() + routes.len())
+        rules.and(routes)?;
+        failed.map_or(Ok(removed), Err)
     }
 }

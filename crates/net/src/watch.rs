@@ -12,18 +12,20 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{AsyncSocket, SocketAddr};
 use rtnetlink::MulticastGroup;
 
-use crate::{InterfaceAddress, Link, Neighbour, NetError, Netlink, Result, Route};
+use crate::{InterfaceAddress, Link, Neighbour, NetError, Netlink, PolicyRule, Result, Route};
 
 /// Room for a burst of events while the daemon is busy, in bytes.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-const GROUPS: [MulticastGroup; 6] = [
+const GROUPS: [MulticastGroup; 8] = [
     MulticastGroup::Link,
     MulticastGroup::Neigh,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv6Ifaddr,
     MulticastGroup::Ipv4Route,
     MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Rule,
 ];
 
 /// Something changed in the kernel's tables.
@@ -42,6 +44,8 @@ pub enum Event {
     Route(Route),
     /// A route is gone.
     RouteGone(Route),
+    /// A rule of ours is gone.
+    RuleGone(PolicyRule),
     /// A neighbour appeared or changed its state or MAC address.
     Neighbour(Neighbour),
     /// A neighbour was forgotten.
@@ -55,7 +59,7 @@ pub enum Event {
     Lost,
 }
 
-/// A subscription to changes of links, addresses, routes and neighbours. Ends when its runtime does.
+/// A subscription to changes of links, addresses, routes, rules of ours and neighbours. Ends when its runtime does.
 ///
 /// Subscribe first and list afterwards: what changes in between is then in the stream, at worst twice.
 pub struct Watch {
@@ -126,6 +130,7 @@ fn interpret(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Event> {
         M::DelAddress(m) => InterfaceAddress::parse(&m).map(Event::AddressGone),
         M::NewRoute(m) => Route::parse(&m).map(Event::Route),
         M::DelRoute(m) => Route::parse(&m).map(Event::RouteGone),
+        M::DelRule(m) => PolicyRule::parse(&m).map(Event::RuleGone),
         M::NewNeighbour(m) => Neighbour::parse(&m).map(Event::Neighbour),
         M::DelNeighbour(m) => {
             Neighbour::parse(&m).map(|n| Event::NeighbourGone { interface: n.interface, address: n.address })

@@ -143,7 +143,8 @@ fn the_servers_gateway_floats_and_their_own_traffic_is_masqueraded() {
     }
     // The client can't reach the servers' network: what it answers must be asked from the balancer's address.
     rig.run("router", &["ip", "route", "del", "10.0.0.0/24"]).ok();
-    let plain = || asks_the_client(&rig).is_some();
+    rig.run("router", &["ip", "route", "del", "fd00:10::/64"]).ok();
+    let plain = || CLIENTS.iter().any(|client| asks_the_client(&rig, client).is_some());
     let server = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     std::thread::scope(|scope| {
         let stop = server.clone();
@@ -152,8 +153,10 @@ fn the_servers_gateway_floats_and_their_own_traffic_is_masqueraded() {
         let done = Done(&server);
         assert!(!plain(), "without masquerading there is no way back");
         rig.apply(&format!("[layer4]\nautonat = [\"eth0\"]\n\n{gateway}{web}"));
-        let from = keel_tests::eventually_some("a server reaches a client", || asks_the_client(rig));
-        assert_eq!(from, "192.168.2.21");
+        for (client, own) in CLIENTS.iter().zip(["192.168.2.21", "fd00:2::21"]) {
+            let asks = || asks_the_client(rig, client);
+            assert_eq!(keel_tests::eventually_some("a server reaches a client", asks), own);
+        }
         assert_eq!(rig.shares("192.168.2.200:80".parse().unwrap(), 4).len(), 2, "services go on");
         let who = rig.get("http://192.168.2.200/whoami");
         assert!(who.contains("client=192.168.3.10:"), "clients keep their addresses: {who}");
@@ -163,6 +166,8 @@ fn the_servers_gateway_floats_and_their_own_traffic_is_masqueraded() {
         drop(done);
     });
 }
+
+const CLIENTS: [&str; 2] = ["192.168.3.10:7777", "[fd00:3::10]:7777"];
 
 struct Done<'a>(&'a std::sync::atomic::AtomicBool);
 
@@ -174,22 +179,29 @@ impl Drop for Done<'_> {
 
 /// The client tells whoever asks on UDP 7777 where the question came from.
 fn answer_until(stop: &std::sync::atomic::AtomicBool) {
-    let socket = std::net::UdpSocket::bind("192.168.3.10:7777").unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let bind = |address: &str| {
+        let socket = std::net::UdpSocket::bind(address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        socket
+    };
+    let sockets = CLIENTS.map(bind);
     let mut buffer = [0; 16];
     while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-        if let Ok((_, from)) = socket.recv_from(&mut buffer) {
-            let _ = socket.send_to(from.ip().to_string().as_bytes(), from);
+        for socket in &sockets {
+            if let Ok((_, from)) = socket.recv_from(&mut buffer) {
+                let _ = socket.send_to(from.ip().to_string().as_bytes(), from);
+            }
         }
     }
 }
 
 /// What a server is told when it asks the client by itself.
-fn asks_the_client(rig: &Rig) -> Option<String> {
+fn asks_the_client(rig: &Rig, client: &str) -> Option<String> {
     rig.inside("rs1", || {
-        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        let client: SocketAddr = client.parse().unwrap();
+        let own = if client.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = std::net::UdpSocket::bind(own).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-        let client: SocketAddr = "192.168.3.10:7777".parse().unwrap();
         socket.send_to(b"who", client).ok()?;
         let mut buffer = [0; 64];
         let length = socket.recv(&mut buffer).ok()?;

@@ -124,7 +124,9 @@ impl Node {
                 .get(&slot)
                 .is_some_and(|(service, persistence)| matches(filter, service, persistence, client))
         };
-        let gone = self.dataplane.forget_clients(meant).map_err(|error| ApiError::internal(&error))?;
+        let now_ns = clock::monotonic_ns();
+        let gone =
+            self.dataplane.forget_clients(now_ns, meant).map_err(|error| ApiError::internal(&error))?;
         Ok(Forgotten { clients: gone as u64 })
     }
 }

@@ -42,12 +42,12 @@ impl FrameSocket {
 pub struct Announcer {
     socket: FrameSocket,
     interface: u32,
+    name: String,
     mac: MacAddr,
-    router: bool,
 }
 
 impl Announcer {
-    /// Opens a socket on an Ethernet interface and looks up whether it forwards IPv6.
+    /// Opens a socket on an Ethernet interface.
     ///
     /// # Errors
     /// [`NetError::NotEthernet`] (naming `address`), [`NetError::OpenFrameSocket`].
@@ -55,9 +55,19 @@ impl Announcer {
         let Some(mac) = link.mac.filter(|mac| !mac.is_zero()) else {
             return Err(NetError::NotEthernet { interface: link.name.clone(), address });
         };
-        let forwarding = sysctl::get(&format!("net/ipv6/conf/{}/forwarding", link.name));
-        let router = forwarding.is_ok_and(|value| value != "0");
-        Ok(Self { socket: FrameSocket::open(link.index)?, interface: link.index, mac, router })
+        Ok(Self {
+            socket: FrameSocket::open(link.index)?,
+            interface: link.index,
+            name: link.name.clone(),
+            mac,
+        })
+    }
+
+    /// Whether the interface forwards IPv6 now: an advertisement that says otherwise makes hosts drop their router
+    /// (RFC 4861, 7.2.5).
+    fn is_router(&self) -> bool {
+        let forwarding = sysctl::get(&format!("net/ipv6/conf/{}/forwarding", self.name));
+        forwarding.is_ok_and(|value| value != "0")
     }
 
     /// Sends one announcement of `address`: both ARP forms, or one neighbour advertisement.
@@ -65,7 +75,8 @@ impl Announcer {
     /// # Errors
     /// [`NetError::Announce`].
     pub fn announce(&self, address: IpAddr) -> Result<()> {
-        for frame in frames(address, self.mac, self.router) {
+        let router = address.is_ipv6() && self.is_router();
+        for frame in frames(address, self.mac, router) {
             let interface = self.interface;
             self.socket.send(&frame).map_err(|source| NetError::Announce { address, interface, source })?;
         }

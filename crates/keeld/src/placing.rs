@@ -1,0 +1,121 @@
+//! On which interface a floating address belongs, decided from what the kernel has.
+use std::net::IpAddr;
+
+use keel_net::{InterfaceAddress, Link, NetError, owner_of};
+
+/// Where an address goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place<'l> {
+    pub(crate) link: &'l Link,
+    /// The interface has an address of that network already, whose route serves this one too.
+    pub(crate) connected: bool,
+}
+
+/// The interface for an address: the one that was asked for, else where it is if its network is there, else the one with
+/// its network. An address that no interface's network holds goes on the loopback: it is reached by a route that points
+/// here. Once on a card it never goes back there: a card that is down, or without its own address for a moment, is no
+/// reason to move.
+///
+/// # Errors
+/// The interface that was asked for isn't there, or there isn't even a loopback.
+pub(crate) fn place<'l>(
+    address: IpAddr,
+    asked: Option<&str>,
+    there: Option<u32>,
+    links: &'l [Link],
+    present: &[InterfaceAddress],
+) -> Result<Place<'l>, NetError> {
+    let others: Vec<InterfaceAddress> =
+        present.iter().filter(|a| a.address.addr() != address).cloned().collect();
+    let at = |link: &'l Link| Place { link, connected: is_connected(address, link.index, &others) };
+    if let Some(name) = asked {
+        let found = links.iter().find(|link| link.name == name);
+        return found.map(at).ok_or_else(|| NetError::NoSuchInterface { interface: name.to_owned() });
+    }
+    let there = links.iter().find(|link| Some(link.index) == there).map(at);
+    if let Some(there) = there.filter(|there| there.connected) {
+        return Ok(there);
+    }
+    match (owner_of(address, links, &others), there) {
+        (Ok(owner), _) => Ok(at(owner)),
+        (Err(_), Some(there)) => Ok(there),
+        (Err(error), None) => links.iter().find(|link| link.loopback).map(at).ok_or(error),
+    }
+}
+
+fn is_connected(address: IpAddr, index: u32, present: &[InterfaceAddress]) -> bool {
+    present.iter().any(|a| {
+        let net = a.address;
+        a.interface == index && net.prefix_len() < net.max_prefix_len() && net.contains(&address)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, name: &str, up: bool) -> Link {
+        Link {
+            index,
+            name: name.to_owned(),
+            kind: String::new(),
+            vlan: None,
+            mac: None,
+            mtu: 1500,
+            up,
+            carrier: up,
+            loopback: index == 1,
+            master: None,
+        }
+    }
+
+    fn on(interface: u32, address: &str) -> InterfaceAddress {
+        let address = address.parse().unwrap();
+        InterfaceAddress { interface, address, unusable: false, no_prefix_route: false }
+    }
+
+    const LO: u32 = 1;
+    const FRONT: u32 = 2;
+    const BACK: u32 = 3;
+
+    /// The interface's index, for an address that is on `there`.
+    fn placed(asked: Option<&str>, there: Option<u32>, front_up: bool, present: &[InterfaceAddress]) -> u32 {
+        let links = [link(LO, "lo", true), link(FRONT, "front", front_up), link(BACK, "back", true)];
+        let mut present = present.to_vec();
+        present.extend(there.map(|index| on(index, "fd00:2::200/128")));
+        place("fd00:2::200".parse().unwrap(), asked, there, &links, &present).unwrap().link.index
+    }
+
+    #[test]
+    fn an_address_goes_where_its_network_is_and_follows_it() {
+        let front = [on(FRONT, "fd00:2::21/64"), on(BACK, "fd00:10::21/64")];
+        let none = [on(BACK, "fd00:10::21/64")];
+        let both = [on(FRONT, "fd00:2::21/64"), on(BACK, "fd00:2::22/64")];
+        assert_eq!(placed(None, None, true, &front), FRONT);
+        assert_eq!(placed(None, None, true, &none), LO, "reached by a route");
+        assert_eq!(placed(None, Some(LO), true, &front), FRONT, "the network has come");
+        assert_eq!(placed(None, Some(BACK), true, &front), FRONT);
+        assert_eq!(placed(None, Some(FRONT), true, &none), FRONT, "its network is gone for a moment");
+        assert_eq!(placed(None, Some(FRONT), false, &front), FRONT, "the card is down");
+        assert_eq!(placed(None, Some(BACK), true, &both), BACK, "either is right");
+        assert_eq!(placed(Some("back"), Some(FRONT), true, &front), BACK, "asked for");
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_told() {
+        let links = [link(LO, "lo", true)];
+        let error = place("192.0.2.1".parse().unwrap(), Some("eth7"), None, &links, &[]).unwrap_err();
+        assert_eq!(error.to_string(), "there is no interface eth7");
+    }
+
+    #[test]
+    fn only_an_address_beside_others_of_its_network_is_connected() {
+        let links = [link(LO, "lo", true), link(FRONT, "front", true)];
+        let address = "10.0.0.1".parse().unwrap();
+        let connected = |present: &[InterfaceAddress]| {
+            place(address, Some("front"), None, &links, present).unwrap().connected
+        };
+        assert!(!connected(&[on(FRONT, "10.0.0.1/24")]), "it is itself");
+        assert!(connected(&[on(FRONT, "10.0.0.1/24"), on(FRONT, "10.0.0.21/24")]));
+    }
+}
