@@ -6,7 +6,7 @@ use clap::Args;
 use keel_api::{Committed, Intent};
 
 use crate::failure::problem_line;
-use crate::numbers::span;
+use crate::numbers::{plural, span};
 use crate::style::{Paint, Style};
 
 /// How to make a change.
@@ -45,6 +45,9 @@ fn confirm_time(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Warnings shown after a change: a large configuration may have one for each service, and the change is about one of them.
+const WARNINGS: usize = 8;
+
 /// The outcome of a change.
 pub(crate) fn render_committed(committed: &Committed, style: &Style) -> String {
     let mut text = match committed.revision == committed.previous {
@@ -57,8 +60,12 @@ pub(crate) fn render_committed(committed: &Committed, style: &Style) -> String {
     for change in &committed.changes {
         text.push_str(&style.wrap(change, 2));
     }
-    for warning in &committed.warnings {
+    for warning in committed.warnings.iter().take(WARNINGS) {
         text.push_str(&format!("{}\n", problem_line(warning, style)));
+    }
+    if let Some(more @ 1..) = committed.warnings.len().checked_sub(WARNINGS) {
+        let all = "`keel config validate` with the file lists them, --json has all of them";
+        text.push_str(&style.wrap(&format!("and {} more: {all}", plural(more, "warning")), 0));
     }
     if let Some(pending) = &committed.pending_confirm {
         text.push_str(&style.wrap(
@@ -75,7 +82,25 @@ pub(crate) fn render_committed(committed: &Committed, style: &Style) -> String {
 
 #[cfg(test)]
 mod tests {
+    use keel_model::Problem;
+
     use super::*;
+
+    #[test]
+    fn many_warnings_are_counted_instead_of_shown() {
+        let committed = |warnings: usize| Committed {
+            revision: 2,
+            previous: 1,
+            changes: Vec::new(),
+            warnings: (0..warnings).map(|n| Problem::warning(format!("service[{n}]"), "odd")).collect(),
+            pending_confirm: None,
+        };
+        let shown = |warnings| render_committed(&committed(warnings), &Style::PLAIN);
+        assert_eq!(shown(8).matches("odd").count(), 8);
+        assert!(!shown(8).contains("more"));
+        assert_eq!(shown(1000).matches("odd").count(), 8);
+        assert!(shown(1000).contains("and 992 warnings more"), "{}", shown(1000));
+    }
 
     #[test]
     fn a_confirm_time_is_a_duration_of_at_least_a_second() {

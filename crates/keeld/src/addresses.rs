@@ -2,7 +2,7 @@
 //! taken away when they are no longer wanted. What was added is written down in the run folder, so that a keeld that
 //! starts anew knows which addresses are the node's own and which came from it.
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     net::IpAddr,
     path::PathBuf,
@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use crate::{
     interfaces::chain,
     node::Node,
-    placing::{Place, place},
+    placing::{Ground, Place},
 };
 
 /// An address we hold.
@@ -177,8 +177,15 @@ impl Node {
         if self.take_away(wanted, &present).await {
             present = self.netlink.addresses().await?;
         }
+        let mut there: HashMap<IpAddr, Vec<&InterfaceAddress>> = HashMap::new();
+        for address in &present {
+            there.entry(address.address.addr()).or_default().push(address);
+        }
+        let links: Vec<Link> = self.links.values().cloned().collect();
+        let ground = Ground::new(&links, &present);
         for (address, wanted) in wanted {
-            match self.hold(*address, wanted, &present).await {
+            let there = there.get(address).map_or(&[][..], Vec::as_slice);
+            match self.hold(*address, wanted, there, &ground).await {
                 Ok(()) => self.succeed(&subject(*address)),
                 Err(error) => self.fail(&subject(*address), &error),
             }
@@ -227,15 +234,14 @@ impl Node {
         &mut self,
         address: IpAddr,
         wanted: &Wanted,
-        present: &[InterfaceAddress],
+        there: &[&InterfaceAddress],
+        ground: &Ground<'_>,
     ) -> Result<(), NetError> {
-        let there: Vec<&InterfaceAddress> = present.iter().filter(|a| a.address.addr() == address).collect();
-        let links: Vec<Link> = self.links.values().cloned().collect();
         let asked = wanted.interface.as_deref();
         let now = self.floating.held.get(&address).map(|held| held.device.0);
         let at =
             there.iter().find(|a| Some(a.interface) == now).or_else(|| there.first()).map(|a| a.interface);
-        let Place { link, connected } = place(address, asked, at, &links, present)?;
+        let Place { link, connected } = ground.place(address, asked, at)?;
         if !there.iter().any(|a| a.interface == link.index) {
             let options = AddressOptions { no_prefix_route: connected, no_dad: true };
             self.netlink.add_address(link, wanted.net, options).await?;
@@ -255,7 +261,7 @@ impl Node {
             self.floating.held.insert(address, held);
         }
         // In both places for a moment: packets that are on their way find it in either.
-        for elsewhere in there.into_iter().filter(|a| a.interface != link.index) {
+        for elsewhere in there.iter().filter(|a| a.interface != link.index) {
             self.take_off(elsewhere).await?;
             info!(%address, to = link.name, "floating address moved");
         }

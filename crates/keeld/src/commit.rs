@@ -11,38 +11,39 @@ use crate::{
     clock,
     interfaces::chain,
     names,
-    node::{Node, check},
+    node::{Node, Read, check},
 };
 
 /// What failures about keeping the configuration are listed under.
 const CONFIGURATION: &str = "configuration";
 
 impl Node {
-    /// Checks a text against this node.
-    pub(crate) async fn check(&self, text: &str) -> (Option<Cluster>, Vec<Problem>) {
+    /// Checks a configuration against this node.
+    pub(crate) async fn check(&self, read: Read) -> (Option<Cluster>, Vec<Problem>) {
         let own: Vec<IpAddr> = self.own_addresses().await;
-        check(text, &self.config, &own)
+        check(read, &self.config, &own)
     }
 
     /// Puts a text in force as a new revision, and writes into the journal who did it.
     pub(crate) async fn commit(
         &mut self,
-        text: &str,
+        read: Read,
         caller: &Caller,
         intent: &Intent,
     ) -> Result<Committed, ApiError> {
-        let outcome = self.try_commit(text, caller, intent).await;
+        let outcome = self.try_commit(read, caller, intent).await;
         self.note("commit", caller, intent, &outcome);
         outcome
     }
 
     async fn try_commit(
         &mut self,
-        text: &str,
+        mut read: Read,
         caller: &Caller,
         intent: &Intent,
     ) -> Result<Committed, ApiError> {
-        let (cluster, problems) = self.check(text).await;
+        let text = std::mem::take(&mut read.text);
+        let (cluster, problems) = self.check(read).await;
         let Some(cluster) = cluster else { return Err(ApiError::refused(problems)) };
         self.has_room(&cluster)?;
         let now = clock::now();
@@ -53,27 +54,29 @@ impl Node {
         };
         let via = caller.via.to_string();
         let commit = Commit {
-            text,
+            text: &text,
             expected: intent.expected,
             who: &caller.user,
             via: &via,
             why: &intent.why,
             now,
             confirm_by,
+            read: Some((&self.cluster, &cluster)),
         };
         let done = self.store.commit(&commit).map_err(refused)?;
         self.in_force(cluster, &done).await;
         Ok(self.committed(done, problems))
     }
 
-    /// Goes back to an earlier revision, and writes into the journal who did it.
+    /// Goes back to an earlier revision, whose text was read, and writes into the journal who did it.
     pub(crate) async fn roll_back(
         &mut self,
         number: u64,
+        read: Read,
         caller: &Caller,
         intent: &Intent,
     ) -> Result<Committed, ApiError> {
-        let outcome = self.try_roll_back(number, caller, intent).await;
+        let outcome = self.try_roll_back(number, read, caller, intent).await;
         self.note("rollback", caller, intent, &outcome);
         outcome
     }
@@ -94,15 +97,15 @@ impl Node {
     async fn try_roll_back(
         &mut self,
         number: u64,
+        read: Read,
         caller: &Caller,
         intent: &Intent,
     ) -> Result<Committed, ApiError> {
-        let text = self.store.text_of(number).map_err(refused)?;
         if intent.confirm.is_some() {
             // One that wants confirming is a commit like any other: it goes back to what runs now.
-            return self.try_commit(&text, caller, intent).await;
+            return self.try_commit(read, caller, intent).await;
         }
-        let (cluster, problems) = self.check(&text).await;
+        let (cluster, problems) = self.check(read).await;
         let Some(cluster) = cluster else { return Err(ApiError::refused(problems)) };
         self.has_room(&cluster)?;
         let via = caller.via.to_string();
@@ -114,6 +117,7 @@ impl Node {
             why: &intent.why,
             now: clock::now(),
             confirm_by: None,
+            read: Some((&self.cluster, &cluster)),
         };
         let done = self.store.rollback(number, &commit).map_err(refused)?;
         self.in_force(cluster, &done).await;
@@ -129,7 +133,7 @@ impl Node {
                 warn!(revision = done.revision, "not confirmed in time: the former configuration is back");
                 self.note_roll_back(&done);
                 let text = self.store.running_text().to_owned();
-                let (checked, problems) = self.check(&text).await;
+                let (checked, problems) = self.check(Read::new(text.clone())).await;
                 for problem in problems.iter().filter(|problem| problem.is_error()) {
                     warn!(place = problem.path, "the configuration gone back to: {}", problem.text);
                 }

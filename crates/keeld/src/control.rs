@@ -16,6 +16,7 @@ use crate::{
     daemon::Shared,
     interfaces::chain,
     lookup::foresee,
+    node::Read,
 };
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -43,12 +44,17 @@ impl App {
         change: impl Fn(&str) -> std::result::Result<String, Problem>,
     ) -> Result<Committed> {
         let refused = |problem| ApiError::refused(vec![problem]);
-        let foreseen = change(self.node.lock().await.store.running_text()).map_err(refused)?;
-        foresee(&self.node, &foreseen).await;
-        // Somebody else may have been quicker: the change is made to what runs now.
+        let (before, running) = {
+            let node = self.node.lock().await;
+            (node.store.current().number, node.store.running_text().to_owned())
+        };
+        let mut read = foresee(&self.node, change(&running).map_err(refused)?).await;
         let mut node = self.node.lock().await;
-        let text = change(node.store.running_text()).map_err(refused)?;
-        node.commit(&text, caller, intent).await
+        if node.store.current().number != before {
+            // Somebody else was quicker: the change is made to what runs now.
+            read = Read::new(change(node.store.running_text()).map_err(refused)?);
+        }
+        node.commit(read, caller, intent).await
     }
 }
 
@@ -105,14 +111,14 @@ impl Control for App {
     }
 
     async fn validate(&self, _: &Caller, text: &str) -> Result<Validation> {
-        let (_, problems) = self.node.lock().await.check(text).await;
+        let (_, problems) = self.node.lock().await.check(Read::new(text.to_owned())).await;
         Ok(Validation::of(problems))
     }
 
     async fn candidate(&self, _: &Caller) -> Result<Option<Candidate>> {
         let node = self.node.lock().await;
         let Some(kept) = node.store.candidate().map_err(refused)? else { return Ok(None) };
-        let (_, problems) = node.check(&kept.text).await;
+        let (_, problems) = node.check(Read::new(kept.text.clone())).await;
         Ok(Some(Candidate { base: kept.base, text: kept.text, user: kept.who, saved: kept.saved, problems }))
     }
 
@@ -125,7 +131,7 @@ impl Control for App {
             saved: clock::now(),
         };
         node.store.put_candidate(&kept).map_err(refused)?;
-        let (_, problems) = node.check(text).await;
+        let (_, problems) = node.check(Read::new(text.to_owned())).await;
         Ok(Candidate { base: kept.base, text: kept.text, user: kept.who, saved: kept.saved, problems })
     }
 
@@ -152,9 +158,10 @@ impl Control for App {
 
     async fn commit(&self, caller: &Caller, intent: &Intent) -> Result<Committed> {
         let foreseen = self.node.lock().await.store.candidate().map_err(refused)?;
-        if let Some(candidate) = foreseen {
-            foresee(&self.node, &candidate.text).await;
-        }
+        let foreseen = match foreseen {
+            Some(candidate) => Some(foresee(&self.node, candidate.text).await),
+            None => None,
+        };
         let mut node = self.node.lock().await;
         let Some(candidate) = node.store.candidate().map_err(refused)? else {
             return Err(ApiError::conflict("there is no candidate to commit").with_remedy(
@@ -163,7 +170,9 @@ impl Control for App {
         };
         let mut intent = intent.clone();
         intent.expected.get_or_insert(candidate.base);
-        let mut done = node.commit(&candidate.text, caller, &intent).await?;
+        let same = foreseen.filter(|read| read.text == candidate.text);
+        let read = same.unwrap_or_else(|| Read::new(candidate.text));
+        let mut done = node.commit(read, caller, &intent).await?;
         // It is in force, whatever becomes of the candidate.
         if let Err(error) = node.store.discard_candidate() {
             done.warnings.push(Problem::warning("candidate", format!("it stays: {}", chain(&error))));
@@ -176,9 +185,9 @@ impl Control for App {
     }
 
     async fn rollback(&self, caller: &Caller, revision: u64, intent: &Intent) -> Result<Committed> {
-        let foreseen = self.node.lock().await.store.text_of(revision).map_err(refused)?;
-        foresee(&self.node, &foreseen).await;
-        self.node.lock().await.roll_back(revision, caller, intent).await
+        let text = self.node.lock().await.store.text_of(revision).map_err(refused)?;
+        let read = foresee(&self.node, text).await;
+        self.node.lock().await.roll_back(revision, read, caller, intent).await
     }
 
     async fn history(&self, _: &Caller, limit: usize) -> Result<Vec<Revision>> {
@@ -200,9 +209,9 @@ impl Control for App {
     }
 
     async fn apply(&self, caller: &Caller, text: &str, intent: &Intent) -> Result<Committed> {
-        foresee(&self.node, text).await;
+        let read = foresee(&self.node, text.to_owned()).await;
         let mut node = self.node.lock().await;
-        node.commit(text, caller, intent).await
+        node.commit(read, caller, intent).await
     }
 
     async fn add_service(&self, caller: &Caller, new: &NewService, intent: &Intent) -> Result<Committed> {

@@ -34,7 +34,7 @@ use crate::{
     interfaces::chain,
     lookup,
     names::{self, Names},
-    node::{Node, check},
+    node::{Node, Read, check},
     privileges,
     rates::Sampler,
     retired::{self, Retired},
@@ -217,7 +217,7 @@ async fn read_cluster(
         None
     });
     if let Some(edited) = edited {
-        let (cluster, problems) = check(&edited, config, &own);
+        let (cluster, problems) = check(Read::new(edited), config, &own);
         report("cluster.toml", &problems);
         match cluster {
             Some(cluster) => {
@@ -235,7 +235,7 @@ async fn read_cluster(
             ),
         }
     }
-    let (cluster, problems) = check(store.running_text(), config, &own);
+    let (cluster, problems) = check(Read::new(store.running_text().to_owned()), config, &own);
     report("cluster.toml", &problems);
     if let Some(cluster) = cluster {
         return Ok((cluster, None));

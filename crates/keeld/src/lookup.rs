@@ -2,7 +2,6 @@
 //! server that is slow delays nothing but the names it is asked for.
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
-use keel_model::load_cluster;
 use tokio::{
     sync::Semaphore,
     task::JoinSet,
@@ -13,6 +12,7 @@ use crate::{
     clock,
     daemon::Shared,
     names::{self, Answered, Asked},
+    node::Read,
 };
 
 /// How often host names are looked up again.
@@ -73,17 +73,18 @@ fn choose(addresses: &[IpAddr], v6: bool) -> Option<IpAddr> {
     addresses.iter().copied().min_by_key(|address| (address.is_ipv6() != v6, *address))
 }
 
-/// Looks up the names of a text that is about to be put in force, so that its servers have addresses at once. The node
-/// is not locked meanwhile; what isn't known in time comes later.
-pub(crate) async fn foresee(node: &Shared, text: &str) {
-    let Some(cluster) = load_cluster(text).0 else { return };
-    let wanted = names::wanted(&cluster);
+/// Reads a text that is about to be put in force and looks up its names, so that its servers have addresses at once. The
+/// node is not locked meanwhile; what isn't known in time comes later.
+pub(crate) async fn foresee(node: &Shared, text: String) -> Read {
+    let read = Read::new(text);
+    let Some(cluster) = &read.cluster else { return read };
+    let wanted = names::wanted(cluster);
     let unknown = if wanted.is_empty() { wanted } else { node.lock().await.names.unknown(wanted) };
-    if unknown.is_empty() {
-        return;
+    if !unknown.is_empty() {
+        let answered = look_up_all(unknown, BEFORE_A_CHANGE).await;
+        node.lock().await.names.take(answered, clock::now());
     }
-    let answered = look_up_all(unknown, BEFORE_A_CHANGE).await;
-    node.lock().await.names.take(answered, clock::now());
+    read
 }
 
 /// Looks host names up, again and again, and at once when there are new ones.

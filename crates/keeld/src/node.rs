@@ -1,6 +1,6 @@
 //! Everything this node knows and holds, behind one lock.
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -68,15 +68,14 @@ impl Node {
     pub(crate) fn desired_of(&self, cluster: &Cluster) -> Desired {
         let down = self.unreachable_servers(cluster);
         let verdict = |service: &str, server: &str| {
-            let named = |(a, b): &(&str, &str)| *a == service && *b == server;
-            if down.iter().any(named) { Verdict::Down } else { Verdict::Up }
+            if down.contains(&(service, server)) { Verdict::Down } else { Verdict::Up }
         };
         compile(cluster, self.names.addresses(), verdict)
     }
 
-    fn unreachable_servers<'a>(&self, cluster: &'a Cluster) -> Vec<(&'a str, &'a str)> {
+    fn unreachable_servers<'a>(&self, cluster: &'a Cluster) -> HashSet<(&'a str, &'a str)> {
         if self.unreachable.is_empty() {
-            return Vec::new();
+            return HashSet::new();
         }
         let servers =
             cluster.services.iter().flat_map(|service| service.servers.iter().map(move |s| (service, s)));
@@ -106,9 +105,23 @@ impl Node {
     }
 }
 
-/// Reads a configuration and checks it against this node: all problems, and the cluster if none is an error.
-pub(crate) fn check(text: &str, node: &NodeConfig, own: &[IpAddr]) -> (Option<Cluster>, Vec<Problem>) {
-    let (cluster, mut problems) = load_cluster(text);
+/// A configuration that was read, and checked by itself: large ones take a while, so no step of a change does it again.
+pub(crate) struct Read {
+    pub(crate) text: String,
+    pub(crate) cluster: Option<Cluster>,
+    problems: Vec<Problem>,
+}
+
+impl Read {
+    pub(crate) fn new(text: String) -> Self {
+        let (cluster, problems) = load_cluster(&text);
+        Self { text, cluster, problems }
+    }
+}
+
+/// Checks a configuration against this node: all problems, and the cluster if none is an error.
+pub(crate) fn check(read: Read, node: &NodeConfig, own: &[IpAddr]) -> (Option<Cluster>, Vec<Problem>) {
+    let Read { cluster, mut problems, .. } = read;
     let Some(cluster) = cluster else { return (None, problems) };
     problems.extend(check_together(&cluster, node));
     let services = cluster.services.iter().enumerate().map(|(i, service)| ("service", i, service.address));

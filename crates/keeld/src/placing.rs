@@ -11,43 +11,57 @@ pub(crate) struct Place<'l> {
     pub(crate) connected: bool,
 }
 
-/// The interface for an address: the one that was asked for, else where it is if its network is there, else the one with
-/// its network. An address that no interface's network holds goes on the loopback: it is reached by a route that points
-/// here. Once on a card it never goes back there: a card that is down, or without its own address for a moment, is no
-/// reason to move.
-///
-/// # Errors
-/// The interface that was asked for isn't there, or there isn't even a loopback.
-pub(crate) fn place<'l>(
-    address: IpAddr,
-    asked: Option<&str>,
-    there: Option<u32>,
+/// What the kernel has, with what matters here picked out once for many addresses.
+#[derive(Debug)]
+pub(crate) struct Ground<'l> {
     links: &'l [Link],
-    present: &[InterfaceAddress],
-) -> Result<Place<'l>, NetError> {
-    let others: Vec<InterfaceAddress> =
-        present.iter().filter(|a| a.address.addr() != address).cloned().collect();
-    let at = |link: &'l Link| Place { link, connected: is_connected(address, link.index, &others) };
-    if let Some(name) = asked {
-        let found = links.iter().find(|link| link.name == name);
-        return found.map(at).ok_or_else(|| NetError::NoSuchInterface { interface: name.to_owned() });
-    }
-    let there = links.iter().find(|link| Some(link.index) == there).map(at);
-    if let Some(there) = there.filter(|there| there.connected) {
-        return Ok(there);
-    }
-    match (owner_of(address, links, &others), there) {
-        (Ok(owner), _) => Ok(at(owner)),
-        (Err(_), Some(there)) => Ok(there),
-        (Err(error), None) => links.iter().find(|link| link.loopback).map(at).ok_or(error),
-    }
+    /// Addresses with a network; those that stand by themselves connect nothing.
+    networks: Vec<InterfaceAddress>,
 }
 
-fn is_connected(address: IpAddr, index: u32, present: &[InterfaceAddress]) -> bool {
-    present.iter().any(|a| {
-        let net = a.address;
-        a.interface == index && net.prefix_len() < net.max_prefix_len() && net.contains(&address)
-    })
+impl<'l> Ground<'l> {
+    pub(crate) fn new(links: &'l [Link], present: &[InterfaceAddress]) -> Self {
+        let has_network = |a: &&InterfaceAddress| a.address.prefix_len() < a.address.max_prefix_len();
+        Self { links, networks: present.iter().filter(has_network).cloned().collect() }
+    }
+
+    /// The interface for an address: the one that was asked for, else where it is if its network is there, else the one with
+    /// its network. An address that no interface's network holds goes on the loopback: it is reached by a route that points
+    /// here. Once on a card it never goes back there: a card that is down, or without its own address for a moment, is no
+    /// reason to move.
+    ///
+    /// # Errors
+    /// The interface that was asked for isn't there, or there isn't even a loopback.
+    pub(crate) fn place(
+        &self,
+        address: IpAddr,
+        asked: Option<&str>,
+        there: Option<u32>,
+    ) -> Result<Place<'l>, NetError> {
+        let at = |link: &'l Link| Place { link, connected: self.is_connected(address, link.index) };
+        if let Some(name) = asked {
+            let found = self.links.iter().find(|link| link.name == name);
+            return found.map(at).ok_or_else(|| NetError::NoSuchInterface { interface: name.to_owned() });
+        }
+        let there = self.links.iter().find(|link| Some(link.index) == there).map(at);
+        if let Some(there) = there.filter(|there| there.connected) {
+            return Ok(there);
+        }
+        match (owner_of(address, self.links, &self.others(address)), there) {
+            (Ok(owner), _) => Ok(at(owner)),
+            (Err(_), Some(there)) => Ok(there),
+            (Err(error), None) => self.links.iter().find(|link| link.loopback).map(at).ok_or(error),
+        }
+    }
+
+    fn others(&self, address: IpAddr) -> Vec<InterfaceAddress> {
+        self.networks.iter().filter(|a| a.address.addr() != address).cloned().collect()
+    }
+
+    fn is_connected(&self, address: IpAddr, index: u32) -> bool {
+        let holds = |a: &InterfaceAddress| a.address.addr() != address && a.address.contains(&address);
+        self.networks.iter().any(|a| a.interface == index && holds(a))
+    }
 }
 
 #[cfg(test)]
@@ -83,7 +97,8 @@ mod tests {
         let links = [link(LO, "lo", true), link(FRONT, "front", front_up), link(BACK, "back", true)];
         let mut present = present.to_vec();
         present.extend(there.map(|index| on(index, "fd00:2::200/128")));
-        place("fd00:2::200".parse().unwrap(), asked, there, &links, &present).unwrap().link.index
+        let ground = Ground::new(&links, &present);
+        ground.place("fd00:2::200".parse().unwrap(), asked, there).unwrap().link.index
     }
 
     #[test]
@@ -104,7 +119,8 @@ mod tests {
     #[test]
     fn an_interface_that_is_not_there_is_told() {
         let links = [link(LO, "lo", true)];
-        let error = place("192.0.2.1".parse().unwrap(), Some("eth7"), None, &links, &[]).unwrap_err();
+        let ground = Ground::new(&links, &[]);
+        let error = ground.place("192.0.2.1".parse().unwrap(), Some("eth7"), None).unwrap_err();
         assert_eq!(error.to_string(), "there is no interface eth7");
     }
 
@@ -113,7 +129,7 @@ mod tests {
         let links = [link(LO, "lo", true), link(FRONT, "front", true)];
         let address = "10.0.0.1".parse().unwrap();
         let connected = |present: &[InterfaceAddress]| {
-            place(address, Some("front"), None, &links, present).unwrap().connected
+            Ground::new(&links, present).place(address, Some("front"), None).unwrap().connected
         };
         assert!(!connected(&[on(FRONT, "10.0.0.1/24")]), "it is itself");
         assert!(connected(&[on(FRONT, "10.0.0.1/24"), on(FRONT, "10.0.0.21/24")]));

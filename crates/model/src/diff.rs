@@ -1,6 +1,7 @@
 //! What differs between two configurations, in words.
 
 use std::fmt;
+use std::iter::zip;
 
 use serde::{Deserialize, Serialize};
 use toml_edit::{Item, TableLike, Value};
@@ -70,7 +71,18 @@ fn in_brackets(detail: &str) -> String {
 
 /// The differences between two clusters, in the order of the new file.
 pub fn diff(old: &Cluster, new: &Cluster) -> Vec<Change> {
-    trees(old, new)
+    let named =
+        |cluster: &Cluster| cluster.services.iter().map(|service| service.name.clone()).collect::<Vec<_>>();
+    if named(old) != named(new) {
+        return trees(old, new);
+    }
+    // A change is mostly about one service of many; the others needn't be taken apart.
+    let (mut before, mut after) = (old.clone(), new.clone());
+    before.services =
+        zip(&old.services, &new.services).filter(|(a, b)| a != b).map(|(a, _)| a.clone()).collect();
+    after.services =
+        zip(&old.services, &new.services).filter(|(a, b)| a != b).map(|(_, b)| b.clone()).collect();
+    trees(&before, &after)
 }
 
 /// The differences between two nodes, in the order of the new file.

@@ -1,5 +1,6 @@
 //! What differs between two configurations: in words, and line by line.
 
+use keel_model::Cluster;
 use serde::{Deserialize, Serialize};
 use similar::TextDiff;
 
@@ -39,7 +40,12 @@ pub(crate) fn changes(old: &str, new: &str) -> Vec<String> {
     let (Some(old), Some(new)) = (keel_model::load_cluster(old).0, keel_model::load_cluster(new).0) else {
         return Vec::new();
     };
-    keel_model::diff(&old, &new).iter().map(ToString::to_string).collect()
+    told(&old, &new)
+}
+
+/// The same of what was read already.
+pub(crate) fn told(old: &Cluster, new: &Cluster) -> Vec<String> {
+    keel_model::diff(old, new).iter().map(ToString::to_string).collect()
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use keel_model::Cluster;
 
 use crate::{
     AtomicFile, Candidate, Diff, Hash, Meta, Pending, Repair, candidate,
-    diff::changes,
+    diff::{changes, told},
     error::{Result, StoreError, chain},
     fs::{Fs, RealFs},
     pending,
@@ -82,6 +83,8 @@ pub struct Commit<'a> {
     pub now: Timestamp,
     /// Go back by itself at this time unless confirmed.
     pub confirm_by: Option<Timestamp>,
+    /// What runs and what is to be put in force, if somebody has read both texts already: it spares reading them again.
+    pub read: Option<(&'a Cluster, &'a Cluster)>,
 }
 
 /// The outcome of anything that changes the configuration.
@@ -291,6 +294,7 @@ impl<F: Fs> Store<F> {
             why: &why,
             now,
             confirm_by: None,
+            read: None,
         };
         let done = self.install(&back, None)?;
         if done.revision == previous {
@@ -324,7 +328,7 @@ impl<F: Fs> Store<F> {
         let Some(text) = self.edited_on_disk()? else { return Ok(None) };
         let waits = self.state.pending.as_ref().map(|p| (p.falls_back_to, p.deadline, p.who.clone()));
         let why = "edited on disk";
-        let commit = Commit { text: &text, expected: None, who, via, why, now, confirm_by: None };
+        let commit = Commit { text: &text, expected: None, who, via, why, now, confirm_by: None, read: None };
         self.install(&commit, waits).map(Some)
     }
 
@@ -431,7 +435,10 @@ impl<F: Fs> Store<F> {
             why: commit.why.to_owned(),
             parent: previous,
             hash: Hash::of(commit.text.as_bytes()),
-            changes: changes(&self.state.text, commit.text),
+            changes: match commit.read {
+                Some((old, new)) => told(old, new),
+                None => changes(&self.state.text, commit.text),
+            },
         };
         let pending = waits.map(|(falls_back_to, deadline, who)| Pending {
             revision: meta.number,

@@ -43,6 +43,7 @@ fn commit(text: &str) -> Commit<'_> {
         why: "because",
         now: Timestamp::UNIX_EPOCH,
         confirm_by: Some(Timestamp::MAX),
+        read: None,
     }
 }
 

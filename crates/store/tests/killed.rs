@@ -45,6 +45,7 @@ fn commit_until_killed(home: &Path) {
             why: "because",
             now: Timestamp::UNIX_EPOCH,
             confirm_by,
+            read: None,
         };
         store.commit(&commit).unwrap();
         if number % 3 == 2 && store.pending().is_some() {
