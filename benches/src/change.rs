@@ -15,7 +15,7 @@ use crate::path::median;
 use crate::room;
 
 /// Servers of each service.
-const SERVERS: u32 = 10;
+pub(crate) const SERVERS: u32 = 10;
 
 /// How long something takes.
 #[derive(Debug, Clone, Serialize)]
@@ -43,16 +43,19 @@ pub(crate) struct Section {
     pub(crate) services: u32,
     pub(crate) servers_each: u32,
     pub(crate) changes: Vec<Timing>,
+    /// The same through `keel` and `keeld`.
+    pub(crate) whole: Vec<Timing>,
     pub(crate) tables: Vec<Timing>,
     pub(crate) memory: Vec<Memory>,
 }
 
-pub(crate) fn measure(effort: &Effort) -> Result<Section> {
+pub(crate) fn measure(effort: &Effort, whole: Vec<Timing>) -> Result<Section> {
     let services = effort.changed_among();
     Ok(Section {
         services,
         servers_each: SERVERS,
         changes: changes(effort, services)?,
+        whole,
         tables: tables(effort),
         memory: memory(effort)?,
     })
@@ -190,13 +193,13 @@ fn memory_of(map: &'static str) -> Result<Memory> {
     Ok(Memory { map, entries, bytes, bytes_per_entry: bytes as f64 / f64::from(entries) })
 }
 
-fn timing(what: &str, writes: Option<usize>, samples: &[f64]) -> Timing {
+pub(crate) fn timing(what: &str, writes: Option<usize>, samples: &[f64]) -> Timing {
     let most_ms = samples.iter().copied().fold(0.0, f64::max);
     let timing = Timing { what: what.to_owned(), writes, ms: median(samples), most_ms };
     eprintln!("{:60} {:8.2} ms, {} writes", timing.what, timing.ms, writes.unwrap_or(0));
     timing
 }
 
-fn milliseconds(since: Instant) -> f64 {
+pub(crate) fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }

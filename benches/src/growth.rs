@@ -19,22 +19,40 @@ const FLOWS: u32 = 16_384;
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Cell {
     pub(crate) services: u32,
+    /// All flows are of one of them.
+    pub(crate) one: Costs,
+    /// Flows of all of them take turns.
+    pub(crate) all: Costs,
+}
+
+/// Net nanoseconds for a packet.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Costs {
     pub(crate) known_ns: f64,
     pub(crate) new_ns: f64,
 }
 
 pub(crate) fn measure(effort: &Effort) -> Result<Vec<Cell>> {
-    effort.services().into_iter().map(|services| one(effort, services)).collect()
+    let cell = |services| {
+        let (one, all) = (costs(effort, services, 1)?, costs(effort, services, services)?);
+        eprintln!(
+            "{services:>6} services: known {:.1} and {:.1} ns, new {:.1} and {:.1} ns",
+            one.known_ns, all.known_ns, one.new_ns, all.new_ns
+        );
+        Ok(Cell { services, one, all })
+    };
+    effort.services().into_iter().map(cell).collect()
 }
 
-fn one(effort: &Effort, services: u32) -> Result<Cell> {
+/// Among so many services, of which so many have flows.
+fn costs(effort: &Effort, services: u32, busy: u32) -> Result<Costs> {
     let mode = Mode::Dr;
     let flows = if effort.quick { 256 } else { FLOWS };
     let all = desired(mode, services, SERVERS, scheduler::WRR);
     let mut fixture = Fixture::with(mode, &all, SERVERS, effort.table())?;
     let mut walker = Walker::load()?;
     walker.measure(&fixture::program()?.fd)?;
-    let (syn, ack) = (mode.request(services, SYN), mode.request(services, ACK));
+    let (syn, ack) = (mode.request(busy, SYN), mode.request(busy, ACK));
     walker.run(Target::Keel, &[&syn, &ack], Route::in_order(0, flows), flows * 2)?;
     ensure!(fixture.established()? == u64::from(flows), "not all connections are in the table");
     fixture.fit_leases(u64::from(flows))?;
@@ -51,7 +69,5 @@ fn one(effort: &Effort, services: u32) -> Result<Cell> {
         fresh.start += runs;
     }
     fixture.remove()?;
-    let cell = Cell { services, known_ns: median(&known), new_ns: median(&new) };
-    eprintln!("{services:>6} services: known {:.1} ns, new {:.1} ns", cell.known_ns, cell.new_ns);
-    Ok(cell)
+    Ok(Costs { known_ns: median(&known), new_ns: median(&new) })
 }

@@ -19,6 +19,7 @@ mod report;
 mod rings;
 mod room;
 mod walk;
+mod whole;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -101,7 +102,10 @@ fn measure(arguments: &Arguments) -> Result<Results> {
         results.growth = Some(room::inside(|| growth::measure(&effort)).context("many services")?);
     }
     if wanted("change") {
-        results.change = Some(room::inside(|| change::measure(&effort)).context("changes")?);
+        results.change = Some({
+            let whole = whole::measure(&effort).context("changes through the daemon")?;
+            room::inside(|| change::measure(&effort, whole)).context("changes")?
+        });
     }
     if wanted("rings") {
         results.rings = Some(rings::measure());

@@ -34,6 +34,7 @@ fn a_quick_run_measures_everything() {
     assert_eq!(length(&results, "/packets"), 6 + 7);
     assert_eq!(length(&results, "/connections"), 9 * 2);
     assert_eq!(length(&results, "/change/changes"), 8);
+    assert_eq!(length(&results, "/change/whole"), 2);
     assert_eq!(length(&results, "/change/memory"), 9);
     assert_eq!(length(&results, "/rings/maglev"), 3);
     paths(&results);
