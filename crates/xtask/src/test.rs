@@ -1,5 +1,5 @@
-//! `xtask test` and `xtask lint`: formatting, clippy, then every test of the workspace against fresh release binaries, and
-//! a little fuzzing.
+//! `xtask test` and `xtask lint`: formatting, clippy, then every test of the workspace against fresh release binaries,
+//! the demo, and a little fuzzing.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::build::{self, release_folder};
 use crate::command::{cargo, run};
+use crate::demo;
 use crate::fuzz;
 use crate::tally::Tally;
 
@@ -24,8 +25,13 @@ pub(crate) fn lint() -> Result<()> {
 /// Everything. The last line is the sum over all test programs; what fails without a result counts as one.
 pub(crate) fn test() -> Result<()> {
     let mut tally = Tally::default();
-    let steps: [fn(&mut Tally) -> Result<()>; 4] =
-        [|_| build::ready(), |_| lint(), |tally| build::binaries().and_then(|()| workspace(tally)), fuzzing];
+    let steps: [fn(&mut Tally) -> Result<()>; 5] = [
+        |_| build::ready(),
+        |_| lint(),
+        |tally| build::binaries().and_then(|()| workspace(tally)),
+        demonstration,
+        fuzzing,
+    ];
     let mut failures = Vec::new();
     for step in steps {
         let failed_before = tally.failed;
@@ -40,6 +46,13 @@ pub(crate) fn test() -> Result<()> {
         Some(first) => Err(first),
         None => Ok(()),
     }
+}
+
+/// What a newcomer sees first has to work; it counts as a test.
+fn demonstration(tally: &mut Tally) -> Result<()> {
+    demo::once()?;
+    tally.passed += 1;
+    Ok(())
 }
 
 /// Every target that breaks no law counts as a test.

@@ -124,6 +124,9 @@ fn connections_are_listed_with_their_states() {
     let text = rig.keel(&["connections", "--service", "nat", "--state", "UDP"]).ok();
     assert!(text.contains("192.168.3.10:") && text.contains("192.168.2.201:9000"), "{text}");
     assert!(!text.contains("ESTABLISHED"), "{text}");
+    rig.write("/etc/hosts", "127.0.0.1 localhost\n192.168.3.10 shopper.example\n");
+    let text = rig.keel(&["connections", "--resolve", "--service", "nat"]).ok();
+    assert!(text.contains("shopper.example:"), "{text}");
     for other in ["status", "service list", "drops --all", "perf", "connections --resolve", "version"] {
         let words: Vec<&str> = other.split(' ').chain(["--json"]).collect();
         let json = rig.keel(&words).ok();

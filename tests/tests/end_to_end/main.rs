@@ -10,4 +10,5 @@ mod modes;
 mod packets;
 mod persistence;
 mod restart;
+mod streams;
 mod wrong;

@@ -1,7 +1,9 @@
 //! Packets are forwarded on while keeld is killed, stopped, away, back and replaced: no question of any client fails.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use keel_lab::Topology;
 use keel_tests::{Plan, Rig, Service, config};
@@ -11,6 +13,7 @@ const DR: &str = "192.168.2.200:80";
 const NAT: &str = "192.168.2.201:80";
 const TUN: &str = "192.168.2.202:80";
 const DR6: &str = "[fd00:2::200]:80";
+const TUN6: &str = "[fd00:2::202]:80";
 const NAT6: &str = "[fd00:2::201]:80";
 const UDP: &str = "192.168.2.201:9000";
 
@@ -32,6 +35,7 @@ fn services() -> Vec<Service> {
         service("tun", TUN, "tun", "wlc"),
         service("dr6", DR6, "dr", "wlc"),
         service("nat6", NAT6, "nat", "wlc"),
+        service("tun6", TUN6, "tun", "wlc"),
         service("udp", UDP, "nat", "wlc"),
     ]
 }
@@ -39,7 +43,7 @@ fn services() -> Vec<Service> {
 /// Something of everything.
 fn plan() -> Plan {
     let at = |to: &str| to.parse().unwrap();
-    let tcp = [DR, NAT, TUN, DR6, NAT6];
+    let tcp = [DR, NAT, TUN, DR6, NAT6, TUN6];
     Plan {
         fresh: tcp.map(|to| (at(to), 2)).to_vec(),
         kept: tcp.map(|to| (at(to), 2)).to_vec(),
@@ -110,6 +114,55 @@ fn replacing_the_binary_fails_no_request() {
         rig.inside("lb1", || std::fs::copy(program, &other)).unwrap();
         other
     });
+}
+
+/// Asks one question after the other; the number of those that got no answer, and of all.
+fn ask_until(socket: &UdpSocket, stop: &AtomicBool) -> (u32, u32) {
+    let (mut lost, mut asked) = (0, 0_u32);
+    let mut buffer = [0; 64];
+    while !stop.load(Ordering::Relaxed) {
+        socket.send(b"who").unwrap();
+        asked += 1;
+        lost += u32::from(socket.recv(&mut buffer).is_err());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    (lost, asked)
+}
+
+/// Nothing asks again here, and nothing is sent twice: what is lost, shows.
+#[test]
+fn not_one_packet_is_lost_while_keeld_goes_and_comes_back() {
+    let rig = Rig::alone("lost", Topology::OneArm);
+    let modes = [("dr", DR), ("nat", NAT), ("tun", TUN), ("dr6", DR6), ("nat6", NAT6), ("tun6", TUN6)];
+    let to = modes.map(|(_, to)| SocketAddr::new(to.parse::<SocketAddr>().unwrap().ip(), 9000));
+    let services = modes
+        .iter()
+        .zip(to)
+        .map(|((name, _), to)| service(name, &to.to_string(), name.trim_end_matches('6'), "wlc"));
+    rig.apply(&config(&services.collect::<Vec<_>>()));
+    let sockets = rig.inside("client", || {
+        to.map(|to| {
+            let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
+            socket.connect(to).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+            socket
+        })
+    });
+    let stop = AtomicBool::new(false);
+    let told: Vec<(u32, u32)> = std::thread::scope(|scope| {
+        let askers: Vec<_> = sockets.iter().map(|socket| scope.spawn(|| ask_until(socket, &stop))).collect();
+        for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGKILL] {
+            std::thread::sleep(Duration::from_millis(300));
+            rig.end_daemon(signal);
+            std::thread::sleep(Duration::from_millis(300));
+            rig.start_daemon(&rig.program());
+        }
+        stop.store(true, Ordering::Relaxed);
+        askers.into_iter().map(|asker| asker.join().unwrap()).collect()
+    });
+    for ((name, _), (lost, asked)) in modes.iter().zip(told) {
+        assert!(lost == 0 && asked > 500, "{name}: {lost} of {asked} lost");
+    }
 }
 
 /// A version whose maps look otherwise can't read this one's; connections placed by a hash find their servers all the same.
