@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use aya::programs::{ProgramFd, loaded_programs};
 use keel_abi::{
-    Addr, Config, IPPROTO_TCP, MODE_DR, MODE_GUE, MODE_NAT, MODE_TUN, PortKey, policy, scheduler, state,
+    Addr, Config, IPPROTO_TCP, LeaseSet, MODE_DR, MODE_GUE, MODE_NAT, MODE_TUN, PortKey, policy, scheduler,
+    state,
 };
 use keel_dataplane::{Dataplane, Desired, DesiredServer, DesiredService, Hop, Options, Sizes, Totals};
 use serde::Serialize;
@@ -196,11 +197,20 @@ impl Fixture {
         Ok(fixture)
     }
 
-    /// Lets the leases' part in use follow `entries` of the connection table, as the daemon's sweep does within seconds.
-    pub(crate) fn fit_leases(&mut self, entries: u64) -> Result<()> {
+    /// Lets the leases' part in use follow the number of connections, as the daemon's sweep does within seconds.
+    pub(crate) fn fit_leases(&mut self, connections: u64) -> Result<()> {
         // Changes have to lie apart.
         self.clock_ns += 60_000_000_000;
-        Ok(self.dataplane.fit_leases(entries, self.clock_ns)?)
+        Ok(self.dataplane.fit_leases(connections, self.clock_ns)?)
+    }
+
+    /// Ends all leases, as time does.
+    pub(crate) fn end_leases(&self) -> Result<()> {
+        let mut sets: Array<MapData, LeaseSet> = Array::try_from(Map::Array(pinned("LEASES")?))?;
+        for index in 0..sets.len() {
+            sets.set(index, LeaseSet::default(), 0)?;
+        }
+        Ok(())
     }
 
     /// Forwarded and passed so far.

@@ -43,7 +43,8 @@ struct Case<'a> {
     path: &'static str,
     packet: &'static str,
     flows: u32,
-    template: &'a Template,
+    /// In turn, of each flow.
+    frames: &'a [&'a Template],
     route: Route,
     growth: Option<u32>,
     verdict: u32,
@@ -137,8 +138,7 @@ impl Bench<'_> {
             let mut have = 0;
             for flows in flows {
                 self.open(path, mode, &fixture, have, flows)?;
-                let nat = matches!(mode, Mode::Nat | Mode::Nat6);
-                fixture.fit_leases(u64::from(flows) * if nat { 2 } else { 1 })?;
+                fixture.fit_leases(u64::from(flows))?;
                 have = flows;
                 // A lease begins with a packet that comes a while after its connection.
                 std::thread::sleep(Duration::from_millis(300));
@@ -167,7 +167,7 @@ impl Bench<'_> {
                     path,
                     packet: "unleased",
                     flows,
-                    template: &template,
+                    frames: &[&template],
                     route,
                     growth: None,
                     verdict: TX,
@@ -202,22 +202,25 @@ impl Bench<'_> {
 
     fn known(&mut self, path: &'static str, mode: Mode, fixture: &Fixture, flows: u32) -> Result<()> {
         let nat = matches!(mode, Mode::Nat | Mode::Nat6);
-        let (forward, reverse) = match mode {
-            Mode::Nat => ("NAT forward", "NAT reverse"),
-            Mode::Nat6 => ("NAT forward, IPv6", "NAT reverse, IPv6"),
-            _ => (path, path),
+        let (forward, reverse, both) = match mode {
+            Mode::Nat => ("NAT forward", "NAT reverse", "NAT both ways in turn"),
+            Mode::Nat6 => ("NAT forward, IPv6", "NAT reverse, IPv6", "NAT both ways in turn, IPv6"),
+            _ => (path, path, path),
         };
         let (growth, verdict) = (mode.growth(), TX);
         let (request, reply, syn) = (mode.request(1, ACK), mode.reply(ACK), mode.first());
         let route = Route::scattered(flows);
         let known =
-            Case { path: forward, packet: "known", flows, template: &request, route, growth, verdict };
+            Case { path: forward, packet: "known", flows, frames: &[&request], route, growth, verdict };
         self.case(fixture, &known)?;
         if nat {
-            self.case(fixture, &Case { path: reverse, template: &reply, ..known })?;
+            // By itself as well, as if traffic went one way only; and then both.
+            fixture.end_leases()?;
+            self.case(fixture, &Case { path: reverse, frames: &[&reply], ..known })?;
+            self.case(fixture, &Case { path: both, frames: &[&request, &reply], ..known })?;
         }
         let route = Route::in_order(FRESH, 1 << 30);
-        self.case(fixture, &Case { path, packet: "new", template: &syn, route, ..known })?;
+        self.case(fixture, &Case { path, packet: "new", frames: &[&syn], route, ..known })?;
         if matches!(mode, Mode::Dr | Mode::Nat) {
             self.foreign(path, fixture, flows)?;
         }
@@ -230,15 +233,16 @@ impl Bench<'_> {
         let tcp = Template::tcp(crate::frames::Way::FromClient, stranger, 1, 80, ACK);
         let arp = Template::arp();
         let route = Route::scattered(flows);
-        let of = |template, packet| Case {
+        let of = |frames, packet| Case {
             path: if path == "NAT" { "none of ours, NAT in use" } else { "none of ours" },
             packet,
             flows,
-            template,
+            frames,
             route,
             growth: None,
             verdict: PASS,
         };
+        let (tcp, arp) = ([&tcp], [&arp]);
         self.case(fixture, &of(&tcp, "foreign"))?;
         if path == "DR" { self.case(fixture, &of(&arp, "not IP")) } else { Ok(()) }
     }
@@ -265,7 +269,7 @@ impl Bench<'_> {
                     path: name,
                     packet,
                     flows: 0,
-                    template: &template,
+                    frames: &[&template],
                     route,
                     growth: None,
                     verdict: TX,
@@ -285,20 +289,21 @@ impl Bench<'_> {
     fn case(&mut self, fixture: &Fixture, case: &Case<'_>) -> Result<()> {
         self.check(case)?;
         let fresh = case.packet.starts_with("new");
-        let runs = self.effort.runs(if fresh { 1 } else { case.route.count });
+        let each = case.frames.len() as u32;
+        let runs = self.effort.runs(if fresh { 1 } else { case.route.count * each });
         let (mut gross, mut walking, mut net) = (Vec::new(), Vec::new(), Vec::new());
         let mut route = case.route;
         for _ in 0..self.effort.rounds() {
-            let bare = self.walker.run(Target::Bare, &[case.template], route, runs)?.ns;
+            let bare = self.walker.run(Target::Bare, case.frames, route, runs)?.ns;
             let walked = match case.growth {
                 // The frame is made longer by the program and shorter by the walk, one helper call each.
                 Some(bytes) => {
-                    (bare + self.walker.run(Target::Grow(bytes), &[case.template], route, runs)?.ns) / 2.0
+                    (bare + self.walker.run(Target::Grow(bytes), case.frames, route, runs)?.ns) / 2.0
                 }
                 None => bare,
             };
             let before = fixture.totals()?;
-            let done = self.walker.run(Target::Keel, &[case.template], route, runs)?;
+            let done = self.walker.run(Target::Keel, case.frames, route, runs)?;
             let after = fixture.totals()?;
             let seen = if case.verdict == PASS {
                 after.passed - before.passed
@@ -331,11 +336,11 @@ impl Bench<'_> {
     /// That the walk restores what the packet path changes: a flow's frame comes out the same after one run and after many.
     fn check(&mut self, case: &Case<'_>) -> Result<()> {
         let one = Route { start: case.route.start, count: case.route.start + 1, stride: 0, block: 1 };
-        let once = self.walker.run(Target::Keel, &[case.template], one, 1)?;
-        let often = self.walker.run(Target::Keel, &[case.template], one, 1001)?;
+        let once = self.walker.run(Target::Keel, case.frames, one, 1)?;
+        let often = self.walker.run(Target::Keel, case.frames, one, 1001)?;
         ensure!(once.verdict == case.verdict, "{}: the verdict is {}", case.path, once.verdict);
         ensure!(once.frame == often.frame, "{}: the walk doesn't restore the frame", case.path);
-        let grown = case.template.bytes.len() + case.growth.unwrap_or(0) as usize;
+        let grown = case.frames[0].bytes.len() + case.growth.unwrap_or(0) as usize;
         ensure!(once.frame.len() == grown, "{}: {} bytes came out", case.path, once.frame.len());
         Ok(())
     }

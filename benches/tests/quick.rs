@@ -45,7 +45,9 @@ fn a_quick_run_measures_everything() {
 fn paths(results: &Value) {
     let cells = results.pointer("/path/cells").and_then(Value::as_array).unwrap();
     let has = |path: &str, packet: &str| cells.iter().any(|c| c["path"] == path && c["packet"] == packet);
-    for path in ["DR", "NAT forward", "NAT reverse", "IPIP", "IP6IP6", "4-in-6", "GUE"] {
+    for path in
+        ["DR", "NAT forward", "NAT reverse", "NAT both ways in turn", "IPIP", "IP6IP6", "4-in-6", "GUE"]
+    {
         assert!(has(path, "known"), "{path}");
     }
     for path in ["DR", "NAT", "IPIP", "IP6IP6", "GUE"] {

@@ -21,11 +21,11 @@ pub struct Fit {
     pub changed_ns: Option<u64>,
 }
 
-/// What to do for `entries` entries of the connection table at `now_ns`, in a map of `limit` sets.
+/// What to do for so many connections at `now_ns`, in a map of `limit` sets.
 #[must_use]
-pub fn fit(now: Fit, entries: u64, limit: LeaseSets, now_ns: u64) -> Fit {
+pub fn fit(now: Fit, connections: u64, limit: LeaseSets, now_ns: u64) -> Fit {
     let Some(changed_ns) = now.changed_ns else { return Fit { changed_ns: Some(now_ns), ..now } };
-    let wanted = sets_for(entries, limit);
+    let wanted = sets_for(connections, limit);
     // Down only when there are far too many, so that traffic which comes and goes doesn't move them all the time.
     let moves = wanted > now.sets || wanted <= now.sets / 4;
     if !moves || now_ns.saturating_sub(changed_ns) < APART_NS {
@@ -51,14 +51,14 @@ pub(crate) fn give_keys(maps: &mut Maps) -> Result<()> {
 }
 
 impl Dataplane {
-    /// Fits the part of the leases' map that is in use to `entries` entries of the connection table.
+    /// Fits the part of the leases' map that is in use to the number of established connections.
     ///
     /// # Errors
     /// The settings can't be written.
-    pub fn fit_leases(&mut self, entries: u64, now_ns: u64) -> Result<()> {
+    pub fn fit_leases(&mut self, connections: u64, now_ns: u64) -> Result<()> {
         let config = self.config()?;
         let now = Fit { sets: config.lease_mask + 1, changed_ns: self.leases_changed_ns };
-        let then = fit(now, entries, self.lease_sets, now_ns);
+        let then = fit(now, connections, self.lease_sets, now_ns);
         self.leases_changed_ns = then.changed_ns;
         if then.sets == now.sets {
             return Ok(());

@@ -67,7 +67,7 @@ impl Dataplane {
         for batch in orders.chunks(REAP_BATCH) {
             self.reap(batch)?;
         }
-        self.fit_leases(survey.found.established, now_ns)?;
+        self.fit_leases(survey.connections, now_ns)?;
         let free: Vec<ServerId> = self
             .shadow
             .servers
@@ -125,6 +125,8 @@ const XDP_PASS: u32 = 2;
 #[derive(Default)]
 struct Survey {
     found: Connections,
+    /// Established ones; in NAT one has two entries.
+    connections: u64,
     doomed: Vec<ReapRecord>,
     /// Entries for replies whose connection is idle, or gone without them.
     halves: Vec<ReapRecord>,
@@ -145,6 +147,7 @@ impl Survey {
         let half = kind == TableKind::HalfOpen;
         *(if half { &mut self.found.half_open } else { &mut self.found.established }) += 1;
         let reverse = entry.flags & flags::REVERSE != 0;
+        self.connections += u64::from(!half && !reverse);
         let server = server.filter(|s| s.generation == entry.generation);
         let idle_ns = now_ns.saturating_sub(entry.seen_ns);
         let limit = idle_limit(key, entry, server);

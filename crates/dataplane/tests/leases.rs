@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keel_abi::{Config, TcpState, connection_flags as flags};
 use support::{
-    BACK_MAC, CLIENT_MAC, FRONT_MAC, Rig, key,
+    BACK_MAC, CLIENT_MAC, FRONT_MAC, Rig, key, now_ns,
     packet::{ACK, FIN, PSH, Pkt, RST, SYN, ip},
     server_mac,
     service::{self, VIP},
@@ -201,4 +201,18 @@ fn many_flows_share_the_lines_and_each_keeps_its_server() {
     assert!((900..=1024).contains(&rig.leases()), "{}", rig.leases());
     let entry = rig.connection(&key(&client(0), VIP, 6)).unwrap();
     assert_eq!(entry.flags & flags::REVERSE, 0);
+}
+
+#[test]
+fn the_part_in_use_follows_the_connections_and_not_their_entries() {
+    let mut rig = Rig::new(&cluster("mode = \"nat\"", &["port = 8080", "port = 8080"]));
+    for n in 0..5000u32 {
+        let client = format!("10.9.{}.{}:2000", n / 250, n % 250 + 1);
+        rig.client_sends(&Pkt::tcp(&client, VIP, SYN));
+        rig.client_sends(&Pkt::tcp(&client, VIP, ACK));
+    }
+    assert_eq!(rig.entries("CONNECTIONS"), 10_000);
+    rig.dataplane.sweep(now_ns()).unwrap();
+    let config = rig.array::<Config>("CONFIG").get(&0, 0).unwrap();
+    assert_eq!(config.lease_mask + 1, 8192, "5,000 connections");
 }
