@@ -130,9 +130,10 @@ impl Dataplane {
         }
         for layout in other_layouts(&self.root)? {
             let pin = pin_in(&layout, ifindex, mode);
-            if self.take_over(&pin)? {
-                fs::rename(&pin, &own).map_err(|source| DataplaneError::Unpin { path: pin, source })?;
-                return Ok(true);
+            match fs::rename(&pin, &own) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(DataplaneError::Unpin { path: pin, source }),
+                Ok(()) => return self.take_over(&own),
             }
         }
         Ok(false)

@@ -1,9 +1,5 @@
 //! From the validated configuration to [`Desired`], purely.
-use std::{
-    collections::{HashMap, HashSet},
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use keel_abi::{
     Addr, IPPROTO_TCP, IPPROTO_UDP, MODE_DR, MODE_GUE, MODE_NAT, MODE_TUN, PortKey, TIMEOUT_CLASSES, blocks,
@@ -33,21 +29,38 @@ pub fn address_of(service: &Service, server: &Server, addresses: &Addresses) -> 
     (tunnelled || address.is_ipv6() == v6).then_some(address)
 }
 
-/// An earlier server of the service at the same address and port, if there is one: two names may lead to one machine.
+/// Where a server is: its address, the mode and the port.
+type Place = (IpAddr, (u8, u16));
+
+fn place(service: &Service, server: &Server, addresses: &Addresses) -> Option<Place> {
+    Some((address_of(service, server, addresses)?, mode_and_port(server, service.as_layer4()?)))
+}
+
+/// Which server is used at each place: a name may lead to where another one is. Servers by address go before those by name,
+/// and earlier ones before later. Empty without names: the configuration's own check has seen to that.
+fn holders<'s>(service: &'s Service, addresses: &Addresses) -> HashMap<Place, &'s Server> {
+    let by_name = |server: &&Server| matches!(server.address, Host::Name(_));
+    let (named, literal): (Vec<_>, Vec<_>) = service.servers.iter().partition(by_name);
+    let mut holders = HashMap::new();
+    if !named.is_empty() {
+        for server in literal.into_iter().chain(named) {
+            if let Some(place) = place(service, server, addresses) {
+                holders.entry(place).or_insert(server);
+            }
+        }
+    }
+    holders
+}
+
+/// The server of the service that is used instead of this one, because it is at the same address and port.
 pub fn same_place<'s>(service: &'s Service, server: &Server, addresses: &Addresses) -> Option<&'s Server> {
-    let layer4 = service.as_layer4()?;
-    let place =
-        |server: &Server| Some((address_of(service, server, addresses)?, mode_and_port(server, layer4)));
-    let here = place(server)?;
-    service
-        .servers
-        .iter()
-        .take_while(|other| other.name != server.name)
-        .find(|other| place(other) == Some(here))
+    let here = place(service, server, addresses)?;
+    let holder = holders(service, addresses).remove(&here)?;
+    (holder.name != server.name).then_some(holder)
 }
 
 /// What the layer-4 services of `cluster` need in the maps. `verdicts` says how a server is, by service and server
-/// name. Servers whose name isn't resolved yet are left out, and those at the [same place](same_place) as an earlier one;
+/// name. Servers whose name isn't resolved yet are left out, and those at the [same place](same_place) as another;
 /// so are disabled services.
 pub fn compile(
     cluster: &Cluster,
@@ -75,17 +88,20 @@ fn compile_service(
         service.servers.iter().map(|s| verdicts(service.name.as_str(), s.name.as_str())).collect();
     let membership = members(service, &given);
     let timeouts = timeouts(layer4, settings);
-    let mut places = HashSet::new();
+    let holders = holders(service, addresses);
     let servers = service
         .servers
         .iter()
         .zip(given)
         .zip(membership.takes)
+        .filter(|((server, _), _)| {
+            let holder = place(service, server, addresses).and_then(|here| holders.get(&here));
+            holder.is_none_or(|holder| holder.name == server.name)
+        })
         .filter_map(|((server, verdict), takes)| {
             let addr = address_of(service, server, addresses)?.into();
             Some(compile_server(server, layer4, addr, verdict, takes, timeouts, membership.panic))
         })
-        .filter(|server| places.insert((server.addr, server.port_be)))
         .collect();
     let persistence = service.persistence.as_ref();
     DesiredService {
@@ -250,6 +266,8 @@ mod tests {
         let (a, b) = ("address = \"a.example\"", "address = \"b.example\"");
         assert_eq!(names(&compiled("dr", &[a, b], &addresses)), ["s0"]);
         assert_eq!(names(&compiled("nat", &[a, b], &addresses)), ["s0"]);
+        let literal = "address = \"192.0.2.11\"";
+        assert_eq!(names(&compiled("dr", &[a, literal], &addresses)), ["s1"], "the one that can't change");
         let other_port = format!("{b}\nport = 8080");
         assert_eq!(names(&compiled("nat", &[a, &other_port], &addresses)), ["s0", "s1"]);
     }

@@ -163,16 +163,28 @@ impl Node {
         // node is a router.
         self.apply_rules().await;
         self.apply_forwarding().await;
-        match self.hold_all(&wanted).await {
-            Ok(()) => self.succeed("floating addresses"),
-            Err(error) => self.fail("floating addresses", &error),
+        // Again if any moved: others may have been there for its sake.
+        for _ in 0..2 {
+            match self.hold_all(&wanted).await {
+                Ok(moved) => {
+                    self.succeed("floating addresses");
+                    if !moved {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    self.fail("floating addresses", &error);
+                    break;
+                }
+            }
         }
         let known = wanted.keys().copied().chain(self.floating.addresses()).map(subject).collect();
         self.forget_failures("address ", &known);
         self.floating.write_down(&BTreeMap::new());
     }
 
-    async fn hold_all(&mut self, wanted: &BTreeMap<IpAddr, Wanted>) -> Result<(), NetError> {
+    /// True if one has moved.
+    async fn hold_all(&mut self, wanted: &BTreeMap<IpAddr, Wanted>) -> Result<bool, NetError> {
         let mut present = self.netlink.addresses().await?;
         if self.take_away(wanted, &present).await {
             present = self.netlink.addresses().await?;
@@ -183,14 +195,18 @@ impl Node {
         }
         let links: Vec<Link> = self.links.values().cloned().collect();
         let ground = Ground::new(&links, &present);
+        let mut any_moved = false;
         for (address, wanted) in wanted {
             let there = there.get(address).map_or(&[][..], Vec::as_slice);
             match self.hold(*address, wanted, there, &ground).await {
-                Ok(()) => self.succeed(&subject(*address)),
+                Ok(moved) => {
+                    self.succeed(&subject(*address));
+                    any_moved |= moved;
+                }
                 Err(error) => self.fail(&subject(*address), &error),
             }
         }
-        Ok(())
+        Ok(any_moved)
     }
 
     /// Removes what isn't wanted any more. What can't be removed stays ours, to be tried again. True if anything went.
@@ -230,13 +246,14 @@ impl Node {
         }
     }
 
+    /// True if it has moved.
     async fn hold(
         &mut self,
         address: IpAddr,
         wanted: &Wanted,
         there: &[&InterfaceAddress],
         ground: &Ground<'_>,
-    ) -> Result<(), NetError> {
+    ) -> Result<bool, NetError> {
         let asked = wanted.interface.as_deref();
         let now = self.floating.held.get(&address).map(|held| held.device.0);
         let at =
@@ -247,7 +264,9 @@ impl Node {
             self.netlink.add_address(link, wanted.net, options).await?;
             info!(%address, interface = link.name, "floating address added");
         }
-        self.floating.recorded.remove(&wanted.net);
+        // An address that somebody else has put elsewhere is theirs, also if it is the same.
+        let recorded = self.floating.recorded.remove(&wanted.net);
+        let ours = |a: &InterfaceAddress| a.address == wanted.net && (recorded || now == Some(a.interface));
         let device = (link.index, link.mac);
         if self.floating.held.get(&address).is_none_or(|held| held.device != device) {
             let announcer = if link.loopback { None } else { Announcer::open(link, address).ok() };
@@ -261,25 +280,30 @@ impl Node {
             self.floating.held.insert(address, held);
         }
         // In both places for a moment: packets that are on their way find it in either.
-        for elsewhere in there.iter().filter(|a| a.interface != link.index) {
+        let mut moved = false;
+        for elsewhere in there.iter().filter(|a| a.interface != link.index && ours(a)) {
             self.take_off(elsewhere).await?;
             info!(%address, to = link.name, "floating address moved");
+            moved = true;
         }
-        Ok(())
+        Ok(moved)
     }
 
     /// Forwarding by the kernel, needed where it carries what the packet path doesn't: the servers' own traffic.
     async fn apply_forwarding(&mut self) {
         let (v4, v6) = (forwards(&self.cluster, true), forwards(&self.cluster, false));
-        if v4 || v6 {
-            for (family, _) in
-                [(sysctl::Family::V4, v4), (sysctl::Family::V6, v6)].into_iter().filter(|(_, on)| *on)
-            {
-                match self.former.set(family.forwarding(), "1") {
-                    Ok(()) => self.succeed("forwarding"),
-                    Err(error) => self.fail("forwarding", &error),
-                }
+        let wanted = [(sysctl::Family::V4, "IPv4", v4), (sysctl::Family::V6, "IPv6", v6)];
+        let mut subjects = BTreeSet::new();
+        for (family, name, _) in wanted.into_iter().filter(|(_, _, on)| *on) {
+            let subject = format!("forwarding of {name}");
+            match self.former.set(family.forwarding(), "1") {
+                Ok(()) => self.succeed(&subject),
+                Err(error) => self.fail(&subject, &error),
             }
+            subjects.insert(subject);
+        }
+        self.forget_failures("forwarding of ", &subjects);
+        if v4 || v6 {
             // One-arm NAT would otherwise tell clients and servers to talk past us.
             for name in self.attachments.keys().flat_map(|name| sysctl::redirects(name)) {
                 if let Err(error) = self.former.set(&name, "0") {

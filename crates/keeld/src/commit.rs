@@ -233,6 +233,8 @@ pub(crate) fn refused(error: StoreError) -> ApiError {
             "`keel config diff` shows it; `keel apply /etc/evenkeel/cluster.toml` puts it in force, \
              and restarting keeld does the same",
         ),
+        error @ StoreError::NotText { .. } => ApiError::conflict(chain(&error))
+            .with_remedy("save it as UTF-8; until then no change is made, so as not to overwrite it"),
         StoreError::NoSuchRevision { number, oldest, newest } => ApiError::not_found("revision", &number.to_string(), [])
             .with_remedy(format!("revisions {oldest} to {newest} are kept; see `keel config history`")),
         StoreError::NothingPending => ApiError::conflict("no commit waits to be confirmed"),

@@ -105,6 +105,8 @@ impl Node {
     /// Looks at everything that this node should have, whatever events said: some tools change more than they tell.
     pub(crate) async fn keep_machine(&mut self) {
         self.set_up_interfaces().await;
+        self.attach_interfaces();
+        self.remove_predecessors();
         self.apply_routes().await;
         self.apply_addresses().await;
     }

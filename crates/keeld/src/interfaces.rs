@@ -18,7 +18,10 @@ impl Node {
     /// Reads the links anew.
     pub(crate) async fn read_links(&mut self) {
         match self.netlink.links().await {
-            Ok(links) => self.links = links.into_iter().map(|link| (link.index, link)).collect(),
+            Ok(links) => {
+                self.links = links.into_iter().map(|link| (link.index, link)).collect();
+                self.succeed("interfaces");
+            }
             Err(error) => self.fail("interfaces", &error),
         }
     }
@@ -34,8 +37,9 @@ impl Node {
         self.read_links().await;
         let present = match self.netlink.addresses().await {
             Ok(present) => present,
-            Err(error) => return self.fail("interfaces", &error),
+            Err(error) => return self.fail("addresses of interfaces", &error),
         };
+        self.succeed("addresses of interfaces");
         for interface in self.config.interfaces.clone() {
             let subject = format!("interface {}", interface.name);
             match self.set_up(&interface, &present).await {
@@ -57,7 +61,7 @@ impl Node {
         if let Some(mtu) = interface.mtu.filter(|mtu| *mtu != link.mtu) {
             self.netlink.set_mtu(&link, mtu).await?;
         }
-        let first = !self.met.contains(&link.index);
+        let first = self.met.insert(link.index);
         if interface.enabled && !link.up && first {
             self.netlink.set_up(&link, true).await?;
         } else if !link.up && !first {
@@ -69,7 +73,6 @@ impl Node {
                 self.netlink.add_address(&link, *address, AddressOptions::default()).await?;
             }
         }
-        self.met.insert(link.index);
         Ok(())
     }
 
@@ -87,6 +90,10 @@ impl Node {
 
     /// Puts the packet program on the interfaces that should have it.
     pub(crate) fn attach_interfaces(&mut self) {
+        // Not known is not none.
+        if self.links.is_empty() {
+            return;
+        }
         let mut attachments = BTreeMap::new();
         let links: Vec<Link> = self.links.values().filter(|link| carries_program(link)).cloned().collect();
         for link in links {
@@ -95,6 +102,18 @@ impl Node {
         }
         self.attachments = attachments;
         self.leave_other_interfaces();
+    }
+
+    /// Removes what another version's packet path has left, once all of its interfaces have changed over.
+    pub(crate) fn remove_predecessors(&mut self) {
+        const SUBJECT: &str = "another version's packet path";
+        if self.attachments.values().any(|attachment| matches!(attachment, Attachment::Failed { .. })) {
+            return;
+        }
+        match self.dataplane.remove_predecessors() {
+            Ok(()) => self.succeed(SUBJECT),
+            Err(error) => self.fail(SUBJECT, &error),
+        }
     }
 
     /// Takes the program off interfaces that shouldn't have it any more: gone ones, and ports of a bridge or bond by now,

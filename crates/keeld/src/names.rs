@@ -166,6 +166,11 @@ impl Names {
 
     /// What there is to say about a server's name: nothing if it was resolved the last time it was asked for.
     pub(crate) fn trouble(&self, service: &Service, server: &Server) -> Option<Trouble> {
+        if let Some(other) = keel_dataplane::same_place(service, server, &self.addresses)
+            && let Some(address) = keel_dataplane::address_of(service, server, &self.addresses)
+        {
+            return Some(Trouble::Taken { address, by: other.name.to_string() });
+        }
         let Host::Name(name) = &server.address else { return None };
         let asked = Asked { name: name.clone(), v6: service.address.is_ipv6() };
         let why = self.failures.get(&asked).cloned();
@@ -178,10 +183,9 @@ impl Names {
                     answer.address
                 )))
             }
-            Some(answer) => match keel_dataplane::same_place(service, server, &self.addresses) {
-                Some(other) => Some(Trouble::Taken { address: answer.address, by: other.name.to_string() }),
-                None => why.map(|why| Trouble::Stale { address: answer.address, since: answer.when, why }),
-            },
+            Some(answer) => {
+                why.map(|why| Trouble::Stale { address: answer.address, since: answer.when, why })
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 //! On which interface a floating address belongs, decided from what the kernel has.
-use std::net::IpAddr;
+use std::{cmp::Reverse, net::IpAddr};
 
 use keel_net::{InterfaceAddress, Link, NetError, owner_of};
 
@@ -25,10 +25,10 @@ impl<'l> Ground<'l> {
         Self { links, networks: present.iter().filter(has_network).cloned().collect() }
     }
 
-    /// The interface for an address: the one that was asked for, else where it is if its network is there, else the one with
-    /// its network. An address that no interface's network holds goes on the loopback: it is reached by a route that points
-    /// here. Once on a card it never goes back there: a card that is down, or without its own address for a moment, is no
-    /// reason to move.
+    /// The interface for an address: the one that was asked for, else the one with its network, and of several that are as
+    /// good the one where it is. An address that no interface's network holds goes on the loopback: it is reached by a route
+    /// that points here. From a card it is never moved back there: a card that is down, or without its own address for a
+    /// moment, is no reason. (What the kernel takes off a card that goes down, IPv6 addresses, waits there.)
     ///
     /// # Errors
     /// The interface that was asked for isn't there, or there isn't even a loopback.
@@ -44,11 +44,13 @@ impl<'l> Ground<'l> {
             return found.map(at).ok_or_else(|| NetError::NoSuchInterface { interface: name.to_owned() });
         }
         let there = self.links.iter().find(|link| Some(link.index) == there).map(at);
-        if let Some(there) = there.filter(|there| there.connected) {
-            return Ok(there);
-        }
         match (owner_of(address, self.links, &self.others(address)), there) {
-            (Ok(owner), _) => Ok(at(owner)),
+            (Ok(owner), Some(there)) => {
+                let stays = there.connected && !there.link.up
+                    || self.rank(address, there.link.index) == self.rank(address, owner.index);
+                Ok(if stays { there } else { at(owner) })
+            }
+            (Ok(owner), None) => Ok(at(owner)),
             (Err(_), Some(there)) => Ok(there),
             (Err(error), None) => self.links.iter().find(|link| link.loopback).map(at).ok_or(error),
         }
@@ -58,9 +60,17 @@ impl<'l> Ground<'l> {
         self.networks.iter().filter(|a| a.address.addr() != address).cloned().collect()
     }
 
+    /// How well an interface's networks suit an address, less is better; none if they don't hold it. What [`owner_of`]
+    /// goes by.
+    fn rank(&self, address: IpAddr, index: u32) -> Option<(Reverse<u8>, bool)> {
+        let holds = |a: &&InterfaceAddress| {
+            a.interface == index && a.address.addr() != address && a.address.contains(&address)
+        };
+        self.networks.iter().filter(holds).map(|a| (Reverse(a.address.prefix_len()), a.no_prefix_route)).min()
+    }
+
     fn is_connected(&self, address: IpAddr, index: u32) -> bool {
-        let holds = |a: &InterfaceAddress| a.address.addr() != address && a.address.contains(&address);
-        self.networks.iter().any(|a| a.interface == index && holds(a))
+        self.rank(address, index).is_some()
     }
 }
 
@@ -114,6 +124,15 @@ mod tests {
         assert_eq!(placed(None, Some(FRONT), false, &front), FRONT, "the card is down");
         assert_eq!(placed(None, Some(BACK), true, &both), BACK, "either is right");
         assert_eq!(placed(Some("back"), Some(FRONT), true, &front), BACK, "asked for");
+        let wide = [on(FRONT, "fd00:2::21/64"), on(BACK, "fd00::22/16")];
+        assert_eq!(placed(None, Some(BACK), true, &wide), FRONT, "the longer prefix has come");
+        let gateway = InterfaceAddress { no_prefix_route: true, ..on(FRONT, "fd00:2::1/64") };
+        let left_behind = [gateway, on(BACK, "fd00:2::22/64")];
+        assert_eq!(
+            placed(None, Some(FRONT), true, &left_behind),
+            BACK,
+            "other floating addresses hold nothing"
+        );
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Node {
     fn route(&self, wanted: &WantedRoute) -> Route {
         let v6 = wanted.via.is_some_and(|via| via.is_ipv6());
         let to = match wanted.to {
-            Destination::Net(net) => net,
+            Destination::Net(net) => net.trunc(),
             Destination::Default if v6 => everything(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
             Destination::Default => everything(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         };
@@ -80,9 +80,10 @@ impl Node {
 }
 
 /// Whether a route in the kernel has the place of one that is wanted: adding that replaces it. The kernel gives IPv6
-/// routes without a metric one of its own.
+/// routes without a metric, or with 0, one of its own.
 fn is_in_place_of(wanted: &Route, there: &Route) -> bool {
-    let same_metric = wanted.metric.is_none() || wanted.metric.unwrap_or(0) == there.metric.unwrap_or(0);
+    let kernels = wanted.metric.is_none() || wanted.metric == Some(0) && wanted.to.addr().is_ipv6();
+    let same_metric = kernels || wanted.metric == Some(there.metric.unwrap_or(0));
     wanted.to == there.to && wanted.table == there.table && same_metric
 }
 

@@ -184,10 +184,7 @@ impl Node {
             return (ServerState::Down, format!("name not resolved: {why}"));
         };
         if let Some(Trouble::Taken { address, by }) = self.names.trouble(service, server) {
-            return (
-                ServerState::Down,
-                format!("not used: its name leads to {address}, where {by} is already"),
-            );
+            return (ServerState::Down, format!("not used: it is at {address}, where {by} is already"));
         }
         match self.hops.get(&ip) {
             Some(hop) if hop.mac.is_none() => {

@@ -57,9 +57,9 @@ impl Node {
                 Trouble::Unresolved(why) => {
                     format!("name not resolved: {name}: {why}; the server gets no connections")
                 }
-                Trouble::Taken { address, by } => format!(
-                    "{name} leads to {address}, where {by} is already; the server isn't used beside it"
-                ),
+                Trouble::Taken { address, by } => {
+                    format!("{name} is at {address}, where {by} is already; the server isn't used beside it")
+                }
                 Trouble::Stale { address, since, why } => format!(
                     "name not resolved: {name}: {why}; the address of {since:.0}, {address}, is used on"
                 ),

@@ -227,7 +227,7 @@ impl<F: Fs> Store<F> {
         if let Some(deadline) = commit.confirm_by.filter(|deadline| *deadline <= commit.now) {
             return Err(StoreError::DeadlinePassed { deadline });
         }
-        self.settle()?;
+        let commit = &self.settled(commit)?;
         self.refuse_conflict(commit.expected)?;
         self.refuse_edited(commit.text)?;
         let waits = match (commit.confirm_by, &self.state.pending) {
@@ -248,7 +248,7 @@ impl<F: Fs> Store<F> {
     /// # Errors
     /// As [`Self::text_of`] and [`Self::commit`].
     pub fn rollback(&mut self, number: u64, commit: &Commit<'_>) -> Result<Committed> {
-        self.settle()?;
+        let commit = &self.settled(commit)?;
         let text = self.text_of(number)?;
         self.refuse_conflict(commit.expected)?;
         self.refuse_edited(&text)?;
@@ -391,6 +391,14 @@ impl<F: Fs> Store<F> {
     #[cfg(test)]
     pub(crate) fn keep_at_most(&mut self, keep: usize) {
         self.keep = keep;
+    }
+
+    /// Settles what is in doubt. If something else runs after that, what the committer had read of it is out of date.
+    fn settled<'c>(&mut self, commit: &Commit<'c>) -> Result<Commit<'c>> {
+        let before = self.state.current.number;
+        self.settle()?;
+        let read = commit.read.filter(|_| self.state.current.number == before);
+        Ok(Commit { read, ..commit.clone() })
     }
 
     fn refuse_conflict(&self, expected: Option<u64>) -> Result<()> {

@@ -224,3 +224,59 @@ fn a_layer_7_service_is_kept_and_its_engine_said_not_to_run() {
     let server = &machine.services()[0].servers[0];
     assert!(server.reason.contains("layer-7 engine is not running"), "{}", server.reason);
 }
+
+#[test]
+fn somebody_elses_copy_of_a_virtual_address_is_left_alone_and_nobody_quarrels() {
+    let mut machine = Machine::new();
+    machine.run("ip link add eth1 type veth peer name peer1");
+    machine.run("ip link set peer1 up");
+    write_more(&machine, "[[interface]]\nname = \"eth1\"\naddresses = []\n");
+    machine.write("etc/cluster.toml", &cluster(&["10.0.0.200"]));
+    machine.start();
+    let all = addresses(&machine, "eth0");
+    machine.run("ip address add 10.0.0.200/24 dev eth1");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(addresses(&machine, "eth1"), ["10.0.0.200/24"]);
+    machine.restart();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(addresses(&machine, "eth1"), ["10.0.0.200/24"]);
+    assert_eq!(addresses(&machine, "eth0"), all);
+    let log = machine.read("log");
+    assert!(!log.contains("moved"), "{log}");
+    assert!(log.matches("floating address added").count() <= 2, "{log}");
+}
+
+#[test]
+fn a_route_with_host_bits_or_metric_0_is_made_once() {
+    let mut machine = Machine::new();
+    let routes = "[[route]]\nto = \"10.1.2.3/16\"\nvia = \"10.0.0.1\"\n\
+                  [[route]]\nto = \"2001:db8:7::/48\"\nvia = \"fd00:10::1\"\nmetric = 0\n";
+    write_more(&machine, routes);
+    machine.start();
+    let there = |machine: &Machine| {
+        let (four, six) = (machine.run("ip route"), machine.run("ip -6 route"));
+        four.contains("10.1.0.0/16 via 10.0.0.1") && six.contains("2001:db8:7::/48 via fd00:10::1")
+    };
+    assert!(there(&machine));
+    // Every look at a link makes the routes again.
+    let monitor = machine.within(|| {
+        std::process::Command::new("ip")
+            .args(["monitor", "route"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    });
+    for _ in 0..3 {
+        machine.run("ip link set eth0 mtu 1400");
+        machine.run("ip link set eth0 mtu 1500");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(monitor.id().cast_signed()),
+        nix::sys::signal::Signal::SIGTERM,
+    )
+    .unwrap();
+    let said = String::from_utf8(monitor.wait_with_output().unwrap().stdout).unwrap();
+    assert!(!said.contains("Deleted 10.1.0.0/16") && !said.contains("Deleted 2001:db8:7::"), "{said}");
+    assert!(there(&machine));
+}
