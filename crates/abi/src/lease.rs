@@ -202,7 +202,7 @@ pub const fn lease_ticks(shortest_s: u32) -> u32 {
 
 /// How many sets the leases of so many connections are best spread over: dense enough for the processor's caches and its
 /// memory of page addresses, wide enough that nearly every flow finds a free way. In NAT both directions of a connection
-/// share what there is for one: two in four ways on average, and one in thirty flows finds them full. Twice as many sets were
+/// share what there is for one: two in four ways on average, and one flow in thirty finds them full. Twice as many sets were
 /// slower, for the pages that they lie in. A power of two, at most `limit`, which is one too.
 pub const fn sets_for(connections: u64, limit: u32) -> u32 {
     const FEWEST: u64 = 4096;

@@ -216,7 +216,12 @@ impl Node {
         let mut any = false;
         for net in ours.into_iter().filter(|net| wanted.get(&net.addr()).is_none_or(|w| w.net != *net)) {
             let mut refused = None;
-            for there in present.iter().filter(|a| a.address == net) {
+            // An address that somebody else has put elsewhere is theirs, also if it is the same.
+            let recorded = self.floating.recorded.contains(&net);
+            let ours = |a: &&InterfaceAddress| {
+                a.address == net && (recorded || self.floating.holds(net.addr(), a.interface))
+            };
+            for there in present.iter().filter(ours) {
                 if let Err(error) = self.take_off(there).await {
                     refused = Some(error);
                 }
@@ -260,7 +265,7 @@ impl Node {
             there.iter().find(|a| Some(a.interface) == now).or_else(|| there.first()).map(|a| a.interface);
         let Place { link, connected } = ground.place(address, asked, at)?;
         if !there.iter().any(|a| a.interface == link.index) {
-            let options = AddressOptions { no_prefix_route: connected, no_dad: true };
+            let options = AddressOptions { no_prefix_route: connected, ..AddressOptions::FLOATING };
             self.netlink.add_address(link, wanted.net, options).await?;
             info!(%address, interface = link.name, "floating address added");
         }

@@ -110,14 +110,13 @@ impl Node {
         self.has_room(&cluster)?;
         let via = caller.via.to_string();
         let commit = Commit {
-            text: "",
             expected: intent.expected,
             who: &caller.user,
             via: &via,
             why: &intent.why,
             now: clock::now(),
-            confirm_by: None,
             read: Some((&self.cluster, &cluster)),
+            ..Commit::default()
         };
         let done = self.store.rollback(number, &commit).map_err(refused)?;
         self.in_force(cluster, &done).await;

@@ -1,7 +1,7 @@
 //! On which interface a floating address belongs, decided from what the kernel has.
-use std::{cmp::Reverse, net::IpAddr};
+use std::net::IpAddr;
 
-use keel_net::{InterfaceAddress, Link, NetError, owner_of};
+use keel_net::{InterfaceAddress, Link, NetError, owner_of, suits};
 
 /// Where an address goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,39 +38,24 @@ impl<'l> Ground<'l> {
         asked: Option<&str>,
         there: Option<u32>,
     ) -> Result<Place<'l>, NetError> {
-        let at = |link: &'l Link| Place { link, connected: self.is_connected(address, link.index) };
+        let others: Vec<InterfaceAddress> =
+            self.networks.iter().filter(|a| a.address.addr() != address).cloned().collect();
+        let suits = |link: &Link| suits(address, link.index, &others);
+        let at = |link: &'l Link| Place { link, connected: suits(link).is_some() };
         if let Some(name) = asked {
             let found = self.links.iter().find(|link| link.name == name);
             return found.map(at).ok_or_else(|| NetError::NoSuchInterface { interface: name.to_owned() });
         }
         let there = self.links.iter().find(|link| Some(link.index) == there).map(at);
-        match (owner_of(address, self.links, &self.others(address)), there) {
+        match (owner_of(address, self.links, &others), there) {
             (Ok(owner), Some(there)) => {
-                let stays = there.connected && !there.link.up
-                    || self.rank(address, there.link.index) == self.rank(address, owner.index);
+                let stays = there.connected && !there.link.up || suits(there.link) == suits(owner);
                 Ok(if stays { there } else { at(owner) })
             }
             (Ok(owner), None) => Ok(at(owner)),
             (Err(_), Some(there)) => Ok(there),
             (Err(error), None) => self.links.iter().find(|link| link.loopback).map(at).ok_or(error),
         }
-    }
-
-    fn others(&self, address: IpAddr) -> Vec<InterfaceAddress> {
-        self.networks.iter().filter(|a| a.address.addr() != address).cloned().collect()
-    }
-
-    /// How well an interface's networks suit an address, less is better; none if they don't hold it. What [`owner_of`]
-    /// goes by.
-    fn rank(&self, address: IpAddr, index: u32) -> Option<(Reverse<u8>, bool)> {
-        let holds = |a: &&InterfaceAddress| {
-            a.interface == index && a.address.addr() != address && a.address.contains(&address)
-        };
-        self.networks.iter().filter(holds).map(|a| (Reverse(a.address.prefix_len()), a.no_prefix_route)).min()
-    }
-
-    fn is_connected(&self, address: IpAddr, index: u32) -> bool {
-        self.rank(address, index).is_some()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{node::Node, policy};
 
 impl Node {
     /// Makes the kernel's routes what `node.toml` wants. One that is refused keeps no other from being made, and is tried
-    /// again with the next change of the network.
+    /// again with the next change of the network, or within half a minute.
     pub(crate) async fn apply_routes(&mut self) {
         let present = match self.netlink.routes().await {
             Ok(routes) => routes.into_iter().filter(Route::is_ours).collect::<Vec<_>>(),

@@ -1,10 +1,17 @@
 //! What an administrator should know and can do something about: what the configuration wanted and the network refused,
 //! handshakes that don't end, names without an address, edits that wait.
+use std::net::IpAddr;
+
 use keel_api::{ServiceStatus, Warning};
 use keel_dataplane::{Fill, ServerId};
 use keel_model::{Host, Mode4, Problem, Service, Severity};
 
 use crate::{interfaces::chain, names::Trouble, node::Node};
+
+/// That a server is where another one of its service is.
+fn not_used(name: &Host, address: IpAddr, by: &str) -> String {
+    format!("{name} is at {address}, where {by} is already; the server isn't used beside it")
+}
 
 impl Node {
     /// All of them.
@@ -37,14 +44,18 @@ impl Node {
         warnings.extend(self.last_sweep.fullness.iter().filter_map(|fill| crowded(fill, refused)));
         let edited = match self.store.edited_on_disk() {
             Ok(None) => None,
-            Ok(Some(_)) => Some("it was edited on disk and the edit isn't in force".to_owned()),
-            Err(error) => Some(chain(&error)),
+            Ok(Some(_)) => Some((
+                "it was edited on disk and the edit isn't in force".to_owned(),
+                Some("keel config diff, then keel apply /etc/evenkeel/cluster.toml".to_owned()),
+            )),
+            // It says itself what to do.
+            Err(error) => Some((chain(&error), None)),
         };
-        warnings.extend(edited.map(|text| Warning {
+        warnings.extend(edited.map(|(text, remedy)| Warning {
             severity: Severity::Warning,
             subject: "cluster.toml".to_owned(),
             text,
-            remedy: Some("keel config diff, then keel apply /etc/evenkeel/cluster.toml".to_owned()),
+            remedy,
         }));
         warnings
     }
@@ -53,22 +64,27 @@ impl Node {
         let warning = |(i, j, trouble): (usize, usize, Trouble)| {
             let (service, server) = (&self.cluster.services[i], &self.cluster.services[i].servers[j]);
             let name = &server.address;
-            let text = match trouble {
+            let ask = format!("`getent ahosts {name}` asks the same name servers (/etc/resolv.conf)");
+            let (text, remedy) = match trouble {
                 Trouble::Unresolved(why) => {
-                    format!("name not resolved: {name}: {why}; the server gets no connections")
+                    (format!("name not resolved: {name}: {why}; the server gets no connections"), ask)
                 }
-                Trouble::Taken { address, by } => {
-                    format!("{name} is at {address}, where {by} is already; the server isn't used beside it")
-                }
-                Trouble::Stale { address, since, why } => format!(
-                    "name not resolved: {name}: {why}; the address of {since:.0}, {address}, is used on"
+                Trouble::Taken { address, by } => (
+                    not_used(name, address, &by),
+                    format!("remove one of the two: keel server rm {} {}", service.name, server.name),
+                ),
+                Trouble::Stale { address, since, why } => (
+                    format!(
+                        "name not resolved: {name}: {why}; the address of {since:.0}, {address}, is used on"
+                    ),
+                    ask,
                 ),
             };
             Warning {
                 severity: Severity::Warning,
                 subject: format!("{}/{}", service.name, server.name),
                 text,
-                remedy: Some(format!("`getent ahosts {name}` asks the same name servers (/etc/resolv.conf)")),
+                remedy: Some(remedy),
             }
         };
         self.name_troubles().into_iter().map(warning).collect()
@@ -77,12 +93,15 @@ impl Node {
     /// The same for the answer to a change: servers that get no connections yet.
     pub(crate) fn unresolved_names(&self) -> Vec<Problem> {
         let problem = |(i, j, trouble): (usize, usize, Trouble)| {
-            let Trouble::Unresolved(why) = trouble else { return None };
-            let Host::Name(name) = &self.cluster.services[i].servers[j].address else { return None };
-            let text = format!(
-                "name not resolved: {name}: {why}; the server gets no connections until it is, and is asked for again \
-                 and again"
-            );
+            let name = &self.cluster.services[i].servers[j].address;
+            let text = match trouble {
+                Trouble::Unresolved(why) => format!(
+                    "name not resolved: {name}: {why}; the server gets no connections until it is, and is asked for \
+                     again and again"
+                ),
+                Trouble::Taken { address, by } => not_used(name, address, &by),
+                Trouble::Stale { .. } => return None,
+            };
             Some(Problem::warning(format!("service[{i}].server[{j}].address"), text))
         };
         self.name_troubles().into_iter().filter_map(problem).collect()

@@ -69,48 +69,46 @@ impl InterfaceAddress {
     }
 }
 
-/// The interface whose connected subnet holds `address`: the longest prefix wins, then one with a connected route
-/// (a floating address left behind has none), then the lower index.
-///
-/// Loopback, interfaces that are down, and host prefixes (/32, /128: other floating addresses) are not considered.
+/// How well an interface's networks suit an address, less is better; none if they don't hold it. The longest prefix wins,
+/// then one with a connected route (a floating address left behind has none). Host prefixes (/32, /128: other floating
+/// addresses) hold nothing.
+pub fn suits(address: IpAddr, interface: u32, addresses: &[InterfaceAddress]) -> Option<(Reverse<u8>, bool)> {
+    let holds = |a: &&InterfaceAddress| {
+        let net = a.address;
+        a.interface == interface && net.prefix_len() < net.max_prefix_len() && net.contains(&address)
+    };
+    addresses.iter().filter(holds).map(|a| (Reverse(a.address.prefix_len()), a.no_prefix_route)).min()
+}
+
+/// The interface that [suits](suits) `address` best; of equal ones that with the lower index. Loopback and interfaces that
+/// are down are not considered.
 ///
 /// # Errors
 /// [`NetError::NoInterfaceFor`] with the subnets that exist.
 pub fn owner_of<'l>(address: IpAddr, links: &'l [Link], addresses: &[InterfaceAddress]) -> Result<&'l Link> {
-    let connected = connected_subnets(address, links, addresses);
-    let best = connected
-        .iter()
-        .filter(|subnet| subnet.net.contains(&address))
-        .min_by_key(|subnet| (Reverse(subnet.net.prefix_len()), subnet.no_route, subnet.link.index));
-    match best {
-        Some(subnet) => Ok(subnet.link),
+    let usable = links.iter().filter(|link| link.up && !link.loopback);
+    let suiting = usable.filter_map(|link| Some((suits(address, link.index, addresses)?, link.index, link)));
+    match suiting.min_by_key(|(rank, index, _)| (*rank, *index)) {
+        Some((_, _, link)) => Ok(link),
         None => {
-            let candidates =
-                connected.into_iter().map(|subnet| (subnet.link.name.clone(), subnet.net)).collect();
+            let candidates = connected_subnets(address, links, addresses);
             Err(NetError::NoInterfaceFor { address, candidates: Candidates(candidates) })
         }
     }
 }
 
-struct Subnet<'l> {
-    link: &'l Link,
-    net: IpNet,
-    no_route: bool,
-}
-
-fn connected_subnets<'l>(like: IpAddr, links: &'l [Link], addresses: &[InterfaceAddress]) -> Vec<Subnet<'l>> {
+/// Every subnet of that family on an interface that could be used, for the error.
+fn connected_subnets(like: IpAddr, links: &[Link], addresses: &[InterfaceAddress]) -> Vec<(String, IpNet)> {
     let usable = |index| links.iter().find(|link| link.index == index && link.up && !link.loopback);
-    let mut connected: Vec<_> = addresses
+    let mut connected: Vec<(u32, IpNet, String)> = addresses
         .iter()
         .filter(|a| a.address.addr().is_ipv4() == like.is_ipv4())
         .filter(|a| a.address.prefix_len() < a.address.max_prefix_len())
-        .filter_map(|a| {
-            Some(Subnet { link: usable(a.interface)?, net: a.address.trunc(), no_route: a.no_prefix_route })
-        })
+        .filter_map(|a| Some((a.interface, a.address.trunc(), usable(a.interface)?.name.clone())))
         .collect();
-    connected.sort_by_key(|subnet| (subnet.link.index, subnet.net, subnet.no_route));
-    connected.dedup_by_key(|subnet| (subnet.link.index, subnet.net));
-    connected
+    connected.sort();
+    connected.dedup();
+    connected.into_iter().map(|(_, net, name)| (name, net)).collect()
 }
 
 /// Verbs on addresses.
@@ -159,15 +157,6 @@ impl Netlink {
             }
             _ => Ok(()),
         }
-    }
-
-    /// The right interface for a floating address: see [`owner_of`].
-    ///
-    /// # Errors
-    /// [`NetError::NoInterfaceFor`], [`NetError::List`].
-    pub async fn interface_for(&self, address: IpAddr) -> Result<Link> {
-        let links = self.links().await?;
-        owner_of(address, &links, &self.addresses().await?).cloned()
     }
 }
 

@@ -21,7 +21,7 @@ mod rule;
 pub mod sysctl;
 mod watch;
 
-pub use address::{AddressOptions, InterfaceAddress, owner_of};
+pub use address::{AddressOptions, InterfaceAddress, owner_of, suits};
 pub use error::{Candidates, Cause, NetError, Result};
 pub use link::{Link, Vlan};
 pub use mac::{MacAddr, ParseMacError};

@@ -109,10 +109,10 @@ pub fn is_there() -> bool {
 }
 
 async fn run(doing: &'static str, commands: &Value) -> Result<()> {
-    run_program("nft", doing, commands).await
+    run_program("nft", doing, commands, PATIENCE).await
 }
 
-async fn run_program(program: &str, doing: &'static str, commands: &Value) -> Result<()> {
+async fn run_program(program: &str, doing: &'static str, commands: &Value, patience: Duration) -> Result<()> {
     let ran = |source| NetError::RunTool { tool: "nft", source };
     let spawned = Command::new(program)
         .args(["-j", "-f", "-"])
@@ -139,8 +139,8 @@ async fn run_program(program: &str, doing: &'static str, commands: &Value) -> Re
         child.wait_with_output().await
     };
     // It is killed with the future: whoever waits holds up everything else.
-    let Ok(output) = timeout(PATIENCE, finish).await else {
-        return Err(NetError::Nft { doing, message: format!("it did not end within {PATIENCE:?}") });
+    let Ok(output) = timeout(patience, finish).await else {
+        return Err(NetError::Nft { doing, message: format!("it did not end within {patience:?}") });
     };
     let output = output.map_err(ran)?;
     if output.status.success() {
@@ -178,8 +178,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_that_hangs_is_given_up() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let program = std::env::temp_dir().join(format!("nft-that-hangs-{}", std::process::id()));
+        std::fs::write(&program, "#!/bin/sh\nexec sleep 60\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let (path, patience) = (program.to_str().unwrap(), Duration::from_millis(100));
+        let error = run_program(path, "a test", &json!({}), patience).await.unwrap_err();
+        std::fs::remove_file(&program).unwrap();
+        assert!(error.to_string().contains("did not end within 100ms"), "{error}");
+    }
+
+    #[tokio::test]
     async fn a_missing_nft_names_the_package_that_brings_it() {
-        let error = run_program("nft-that-is-not-there", "a test", &json!({})).await.unwrap_err();
+        let error = run_program("nft-that-is-not-there", "a test", &json!({}), PATIENCE).await.unwrap_err();
         assert_eq!(error.to_string(), "`nft` is not installed: apt-get install nftables");
     }
 

@@ -22,16 +22,7 @@ fn at(seconds: i64) -> Timestamp {
 
 fn commit(text: &str, now: i64, confirm_by: Option<i64>) -> Commit<'_> {
     let confirm_by = confirm_by.map(at);
-    Commit {
-        text,
-        expected: None,
-        who: "ann",
-        via: "socket",
-        why: "because",
-        now: at(now),
-        confirm_by,
-        read: None,
-    }
+    Commit { text, who: "ann", now: at(now), confirm_by, ..Commit::default() }
 }
 
 /// Opens a store that keeps few revisions, so that removing old ones is interrupted too.

@@ -67,7 +67,7 @@ impl Paths {
 }
 
 /// A text to be put in force, by whom and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Commit<'a> {
     /// The whole of cluster.toml, already validated.
     pub text: &'a str,
@@ -286,16 +286,8 @@ impl<F: Fs> Store<F> {
         let text = self.text_of(waiting.falls_back_to)?;
         let set_aside = self.set_edit_aside(&text, waiting.revision)?;
         let why = format!("revision {} was not confirmed by {}", waiting.revision, waiting.deadline);
-        let back = Commit {
-            text: &text,
-            expected: None,
-            who: "evenkeel",
-            via: "daemon",
-            why: &why,
-            now,
-            confirm_by: None,
-            read: None,
-        };
+        let back =
+            Commit { text: &text, who: "evenkeel", via: "daemon", why: &why, now, ..Commit::default() };
         let done = self.install(&back, None)?;
         if done.revision == previous {
             self.stop_waiting()?;
@@ -328,7 +320,7 @@ impl<F: Fs> Store<F> {
         let Some(text) = self.edited_on_disk()? else { return Ok(None) };
         let waits = self.state.pending.as_ref().map(|p| (p.falls_back_to, p.deadline, p.who.clone()));
         let why = "edited on disk";
-        let commit = Commit { text: &text, expected: None, who, via, why, now, confirm_by: None, read: None };
+        let commit = Commit { text: &text, who, via, why, now, ..Commit::default() };
         self.install(&commit, waits).map(Some)
     }
 

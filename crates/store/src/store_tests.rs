@@ -16,16 +16,7 @@ fn open(dir: &TempDir, now: u64) -> (Store, Vec<Repair>) {
 }
 
 fn commit(text: &str, expected: Option<u64>) -> Commit<'_> {
-    Commit {
-        text,
-        expected,
-        who: "ann",
-        via: "socket",
-        why: "because",
-        now: at(10),
-        confirm_by: None,
-        read: None,
-    }
+    Commit { text, expected, who: "ann", via: "socket", why: "because", now: at(10), ..Commit::default() }
 }
 
 fn on_disk(dir: &TempDir) -> String {

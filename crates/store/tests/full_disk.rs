@@ -35,16 +35,7 @@ fn open(disk: &Path) -> Store {
 }
 
 fn commit(text: &str) -> Commit<'_> {
-    Commit {
-        text,
-        expected: None,
-        who: "ann",
-        via: "socket",
-        why: "because",
-        now: Timestamp::UNIX_EPOCH,
-        confirm_by: Some(Timestamp::MAX),
-        read: None,
-    }
+    Commit { text, who: "ann", confirm_by: Some(Timestamp::MAX), ..Commit::default() }
 }
 
 /// Fills the disk until only so many pages are free.

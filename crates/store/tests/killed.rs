@@ -41,11 +41,8 @@ fn commit_until_killed(home: &Path) {
             text: &text,
             expected: Some(store.current().number),
             who: "ann",
-            via: "socket",
-            why: "because",
-            now: Timestamp::UNIX_EPOCH,
             confirm_by,
-            read: None,
+            ..Commit::default()
         };
         store.commit(&commit).unwrap();
         if number % 3 == 2 && store.pending().is_some() {

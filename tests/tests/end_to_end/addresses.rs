@@ -57,6 +57,30 @@ fn a_vip_is_announced_five_times_and_leaves_with_its_service() {
 }
 
 #[test]
+fn announcements_say_the_cards_present_address_and_whether_it_routes() {
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0x77, 1];
+    let rig = Rig::up("announce-new", Topology::OneArm);
+    let vip6: Ipv6Addr = "fd00:2::200".parse().unwrap();
+    let routes = |frame: &[u8]| frame[58] & 0x80 != 0;
+    let services = [web("192.168.2.200", "192.168.2.10"), web("fd00:2::200", "fd00:2::10")];
+    rig.run("lb1", &["sysctl", "-w", "net.ipv6.conf.all.forwarding=0"]).ok();
+    let mut capture = rig.capture("router");
+    rig.apply(&config(&services));
+    let first = capture.wait_for("announcements", 1, |frame| unsolicited(frame, vip6));
+    assert!(!routes(&first[0].bytes), "it forwards no IPv6");
+
+    rig.run("lb1", &["ip", "link", "set", "eth0", "address", "02:00:00:00:77:01"]).ok();
+    let says =
+        |frame: &[u8]| gratuitous(frame, [192, 168, 2, 200]) && frame[6..12] == MAC && frame[22..28] == MAC;
+    capture.wait_for("announcements of the new Ethernet address", 5, says);
+
+    // Those that were there already say so too, with their next announcement.
+    let nat = web("fd00:2::201", "fd00:2::10").with("mode = \"nat\"");
+    rig.apply(&config(&[services.to_vec(), vec![nat]].concat()));
+    capture.wait_for("announcements of a router", 1, |frame| unsolicited(frame, vip6) && routes(frame));
+}
+
+#[test]
 fn addresses_go_on_after_a_restart_and_do_not_pile_up() {
     let rig = Rig::up("hold", Topology::OneArm);
     rig.apply(&config(&[web("192.168.2.200", "192.168.2.10"), web("fd00:2::200", "fd00:2::10")]));

@@ -169,7 +169,14 @@ fn not_one_packet_is_lost_while_keeld_goes_and_comes_back() {
 #[test]
 fn a_version_with_other_maps_takes_the_interfaces_over_without_a_gap() {
     let rig = Rig::alone("layout", Topology::OneArm);
-    let all = [("dr", DR, "dr"), ("tun", TUN, "tun"), ("dr6", DR6, "dr")];
+    let all = [
+        ("dr", DR, "dr"),
+        ("nat", NAT, "nat"),
+        ("tun", TUN, "tun"),
+        ("dr6", DR6, "dr"),
+        ("nat6", NAT6, "nat"),
+        ("tun6", TUN6, "tun"),
+    ];
     let services = all.map(|(name, to, mode)| service(name, to, mode, "maglev"));
     rig.apply(&config(&services));
     let link = || {

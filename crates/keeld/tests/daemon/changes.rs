@@ -125,8 +125,7 @@ fn an_address_moves_to_the_interface_where_its_network_comes_up() {
 #[test]
 fn an_address_goes_to_the_interface_that_is_asked_for() {
     let mut machine = Machine::new();
-    machine.run("ip link add eth1 type veth peer name peer1");
-    machine.run("ip link set peer1 up");
+    machine.plug_in_another_card();
     write_more(&machine, "[[interface]]\nname = \"eth1\"\naddresses = []\n");
     machine.start();
     let on = |interface: &str| {
@@ -168,7 +167,7 @@ fn an_address_of_the_node_cant_float() {
 #[test]
 fn a_port_of_a_bridge_loses_the_program_and_gets_it_back() {
     let mut machine = Machine::new();
-    machine.run("ip link add eth1 type veth peer name peer1");
+    machine.plug_in_another_card();
     machine.run("ip link add br0 type bridge");
     machine.start();
     let carries = |machine: &Machine| machine.run("ip -d link show eth1").contains("prog/xdp");
@@ -228,8 +227,7 @@ fn a_layer_7_service_is_kept_and_its_engine_said_not_to_run() {
 #[test]
 fn somebody_elses_copy_of_a_virtual_address_is_left_alone_and_nobody_quarrels() {
     let mut machine = Machine::new();
-    machine.run("ip link add eth1 type veth peer name peer1");
-    machine.run("ip link set peer1 up");
+    machine.plug_in_another_card();
     write_more(&machine, "[[interface]]\nname = \"eth1\"\naddresses = []\n");
     machine.write("etc/cluster.toml", &cluster(&["10.0.0.200"]));
     machine.start();
@@ -279,4 +277,39 @@ fn a_route_with_host_bits_or_metric_0_is_made_once() {
     let said = String::from_utf8(monitor.wait_with_output().unwrap().stdout).unwrap();
     assert!(!said.contains("Deleted 10.1.0.0/16") && !said.contains("Deleted 2001:db8:7::"), "{said}");
     assert!(there(&machine));
+}
+
+#[test]
+fn masquerading_that_somebody_flushed_is_back_within_half_a_minute() {
+    let mut machine = Machine::new();
+    let autonat = SMALL.replace("[layer4]", "[layer4]\nautonat = [\"eth0\"]");
+    machine.write("etc/cluster.toml", &(autonat + &service("web", "10.0.0.200")));
+    machine.start();
+    let rules = |machine: &Machine| machine.run("nft list ruleset");
+    assert!(rules(&machine).contains("masquerade"), "{}", rules(&machine));
+    machine.run("nft flush ruleset");
+    assert_eq!(rules(&machine), "");
+    // Nobody tells of it: it has to be looked for.
+    let flushed = std::time::Instant::now();
+    while rules(&machine).is_empty() {
+        assert!(flushed.elapsed() < Duration::from_secs(45), "it doesn't come back");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert!(rules(&machine).contains("masquerade"), "{}", rules(&machine));
+}
+
+#[test]
+fn half_a_request_keeps_nobody_from_stopping() {
+    use std::io::Write as _;
+    let mut machine = Machine::new();
+    machine.start();
+    let mut client = std::os::unix::net::UnixStream::connect(machine.path("run/keeld.sock")).unwrap();
+    client.write_all(b"GET /api/v1/system HTTP/1.1\r\nHost: ke").unwrap();
+    // It has to be read before the end begins.
+    machine.status();
+    let told = std::time::Instant::now();
+    machine.end(nix::sys::signal::Signal::SIGTERM);
+    assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+    assert!(!machine.path("run/keeld.sock").exists(), "it tidied up");
+    drop(client);
 }

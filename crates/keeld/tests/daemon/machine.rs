@@ -120,6 +120,12 @@ impl Machine {
         machine
     }
 
+    /// Plugs in `eth1`, whose cable leads nowhere.
+    pub(crate) fn plug_in_another_card(&self) {
+        self.run("ip link add eth1 type veth peer name peer1");
+        self.run("ip link set peer1 up");
+    }
+
     /// Puts a file of the test's own in place of the machine's.
     pub(crate) fn stand_in(&self, of: &str, name: &str, text: &str) {
         self.write(name, text);

@@ -67,3 +67,25 @@ fn a_slow_name_server_holds_up_neither_a_change_nor_an_answer() {
     machine.restart();
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
+
+#[test]
+fn two_names_of_one_machine_are_one_server_and_it_is_said() {
+    let mut machine = Machine::new();
+    machine.write("hosts", &format!("{HOSTS}10.0.0.1 alias.example\n"));
+    machine.start();
+    let text = web(1) + "\n[[service.server]]\nname = \"rs2\"\naddress = \"alias.example\"\n";
+    let done = machine.apply(&text);
+    let warned = &done.warnings[0];
+    assert_eq!(warned.path, "service[0].server[1].address");
+    assert!(warned.text.contains("alias.example is at 10.0.0.1, where rs1 is already"), "{warned:?}");
+    let reasons: Vec<String> =
+        machine.services()[0].servers.iter().map(|server| server.reason.clone()).collect();
+    assert!(reasons[0].is_empty() && reasons[1].starts_with("not used: "), "{reasons:?}");
+    let warnings = machine.status().warnings;
+    let warning = warnings.iter().find(|warning| warning.subject == "web/rs2").unwrap();
+    assert_eq!(warning.remedy.as_deref(), Some("remove one of the two: keel server rm web rs2"));
+
+    machine.write("hosts", &format!("{HOSTS}10.0.0.2 alias.example\n"));
+    machine.restart();
+    eventually("it has moved", || !machine.services()[0].servers[1].reason.starts_with("not used"));
+}

@@ -9,8 +9,7 @@ fn service(address: &str) -> String {
 #[test]
 fn what_leaves_from_a_virtual_address_goes_through_its_interfaces_gateway() {
     let mut machine = Machine::new();
-    machine.run("ip link add eth1 type veth peer name peer1");
-    machine.run("ip link set peer1 up");
+    machine.plug_in_another_card();
     let node = [
         machine.read("etc/node.toml"),
         "[[interface]]\nname = \"eth1\"\naddresses = [\"10.1.0.21/24\", \"fd00:11::21/64\"]\n".to_owned(),
