@@ -63,7 +63,7 @@ fn announcements_say_the_cards_present_address_and_whether_it_routes() {
     let vip6: Ipv6Addr = "fd00:2::200".parse().unwrap();
     let routes = |frame: &[u8]| frame[58] & 0x80 != 0;
     let services = [web("192.168.2.200", "192.168.2.10"), web("fd00:2::200", "fd00:2::10")];
-    rig.run("lb1", &["sysctl", "-w", "net.ipv6.conf.all.forwarding=0"]).ok();
+    rig.run("lb1", &["sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding"]).ok();
     let mut capture = rig.capture("router");
     rig.apply(&config(&services));
     let first = capture.wait_for("announcements", 1, |frame| unsolicited(frame, vip6));
