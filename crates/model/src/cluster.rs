@@ -241,8 +241,22 @@ pub struct User {
     pub services: Vec<ServiceName>,
 }
 
+words! {
+    /// How the mail relay is spoken to.
+    pub enum MailSecurity("mail security") {
+        /// By STARTTLS where the relay offers it.
+        Opportunistic = "opportunistic",
+        /// By STARTTLS or not at all.
+        StartTls = "starttls",
+        /// By TLS from the first byte.
+        Tls = "tls",
+        /// In clear text.
+        Off = "off",
+    }
+}
+
 /// Who is told when a server goes down or the pair changes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Alerts {
     /// Mail addresses.
     pub email_to: Vec<String>,
@@ -252,7 +266,44 @@ pub struct Alerts {
     /// The relay, `host:port`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub smtp: Option<String>,
+    /// How it is spoken to.
+    pub smtp_security: MailSecurity,
+    /// Who signs in there; none signs in nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smtp_user: Option<String>,
+    /// The name of the secret that holds the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smtp_secret: Option<String>,
     /// A URL that is called with JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<String>,
+    /// The name of the secret that signs what is sent there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_secret: Option<String>,
+    /// Where events go as syslog (RFC 5424 over UDP), `host:port`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syslog: Option<String>,
+    /// No channel speaks more often than this; what happens meanwhile is told together.
+    #[serde(with = "crate::duration::required")]
+    pub every: Duration,
+    /// A certificate that ends within so many days is told.
+    pub certificate_days: u32,
+}
+
+impl Default for Alerts {
+    fn default() -> Self {
+        Self {
+            email_to: Vec::new(),
+            email_from: None,
+            smtp: None,
+            smtp_security: MailSecurity::Opportunistic,
+            smtp_user: None,
+            smtp_secret: None,
+            webhook: None,
+            webhook_secret: None,
+            syslog: None,
+            every: Duration::from_secs(60),
+            certificate_days: 21,
+        }
+    }
 }

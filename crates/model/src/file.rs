@@ -3,17 +3,17 @@
 //! Every type serialises to exactly the keys `cluster.toml` and `node.toml` have, so that a path in a problem, a
 //! key on the command line and a field in JSON are the same word.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::check::{
-    AgentCheck, Check, DnsCheck, GrpcCheck, HttpCheck, LdapCheck, LoginCheck, RadiusCheck, ScriptCheck,
-    SipCheck, SmtpCheck, TcpCheck,
+    AgentCheck, Check, DnsCheck, GrpcCheck, HttpCheck, LdapCheck, LoginCheck, RadiusCheck, RdpCheck,
+    ScriptCheck, SipCheck, SmtpCheck, TcpCheck, TlsCheck, UdpCheck,
 };
-use crate::health::Health;
+use crate::health::{Health, Require, Through};
 use crate::layer4::{Encapsulation, Layer4, Layer4TimeoutOverrides, Mode4};
 use crate::layer7::{Layer7, Mode7};
 use crate::name::{CheckName, ServerName};
@@ -49,6 +49,9 @@ impl Serialize for Service {
         map.serialize_entry("enabled", &self.enabled)?;
         map.serialize_entry("fallback", &Fallback(self.fallback))?;
         map.serialize_entry("panic_threshold", &self.panic_threshold)?;
+        map.serialize_entry("panic_action", &self.panic_action)?;
+        map.serialize_entry("failback", &self.failback)?;
+        option(&mut map, "slow_start", duration(self.slow_start))?;
         option(&mut map, "persistence", self.persistence.as_ref())?;
         map.serialize_entry("health", &self.health)?;
         if let ServiceKind::Layer7(layer7) = &self.kind {
@@ -105,7 +108,6 @@ fn layer7_entries<M: SerializeMap>(map: &mut M, layer7: &Layer7) -> Result<(), M
         map.serialize_entry("compress", &layer7.compress)?;
         option(map, "hsts", duration(layer7.hsts))?;
     }
-    option(map, "slow_start", duration(layer7.slow_start))?;
     map.serialize_entry("timeouts", &layer7.timeouts)?;
     option(map, "tls", layer7.tls.as_ref())?;
     option(map, "server_tls", layer7.server_tls.as_ref())
@@ -123,16 +125,30 @@ struct HealthFile<'a> {
     interval: Duration,
     #[serde(with = "crate::duration::required")]
     timeout: Duration,
+    #[serde(with = "crate::duration::required")]
+    fast_interval: Duration,
     rise: u32,
     fall: u32,
+    #[serde(with = "crate::duration::required")]
+    flap_window: Duration,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<IpAddr>,
+    through: Through,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    require: Option<Require>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    also: &'a [Health],
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Parameters<'a> {
     Tcp(&'a TcpCheck),
+    Udp(&'a UdpCheck),
+    Tls(&'a TlsCheck),
+    Rdp(&'a RdpCheck),
     Http(&'a HttpCheck),
     Dns(&'a DnsCheck),
     Smtp(&'a SmtpCheck),
@@ -150,6 +166,9 @@ impl<'a> Parameters<'a> {
         Some(match check {
             Check::Off | Check::Ping | Check::Connect => return None,
             Check::Tcp(check) => Self::Tcp(check),
+            Check::Udp(check) => Self::Udp(check),
+            Check::Tls(check) => Self::Tls(check),
+            Check::Rdp(check) => Self::Rdp(check),
             Check::Http(check) | Check::Https(check) => Self::Http(check),
             Check::Dns(check) => Self::Dns(check),
             Check::Smtp(check) => Self::Smtp(check),
@@ -158,7 +177,8 @@ impl<'a> Parameters<'a> {
             | Check::Ftp(check)
             | Check::Mysql(check)
             | Check::Pgsql(check)
-            | Check::Redis(check) => Self::Login(check),
+            | Check::Redis(check)
+            | Check::Nntp(check) => Self::Login(check),
             Check::Ldap(check) => Self::Ldap(check),
             Check::Radius(check) => Self::Radius(check),
             Check::Sip(check) => Self::Sip(check),
@@ -178,9 +198,15 @@ impl Serialize for Health {
             parameters: Parameters::of(&self.check).filter(|_| own),
             interval: self.interval,
             timeout: self.timeout,
+            fast_interval: self.fast_interval,
             rise: self.rise,
             fall: self.fall,
+            flap_window: self.flap_window,
             port: self.port,
+            address: self.address,
+            through: self.through,
+            require: (!self.also.is_empty()).then_some(self.require),
+            also: &self.also,
         };
         file.serialize(serializer)
     }

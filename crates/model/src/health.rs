@@ -1,5 +1,6 @@
 //! How a service decides whether its servers can do their work.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -7,6 +8,27 @@ use serde::Serialize;
 use crate::check::Check;
 use crate::layer4::Protocol4;
 use crate::name::CheckName;
+use crate::word::words;
+
+words! {
+    /// Which way a check goes.
+    pub enum Through("way of a check") {
+        /// To the server's own address.
+        Server = "server",
+        /// To the virtual address at this server, in the way the packet path sends (DR and TUN).
+        Vip = "vip",
+    }
+}
+
+words! {
+    /// How several checks make one verdict.
+    pub enum Require("way to combine checks") {
+        /// Every check must find the server up.
+        All = "all",
+        /// One is enough.
+        Any = "any",
+    }
+}
 
 /// A check and its rhythm.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +45,21 @@ pub struct Health {
     pub rise: u32,
     /// So many bad answers in a row take it down.
     pub fall: u32,
+    /// How often while a verdict is about to change.
+    pub fast_interval: Duration,
+    /// A server that goes down again within this time after it came up needs twice as many good answers the next time,
+    /// and so on; zero never does.
+    pub flap_window: Duration,
     /// The port that is checked; none means the port the server serves on.
     pub port: Option<u16>,
+    /// The address that is checked; none means the server's.
+    pub address: Option<IpAddr>,
+    /// Which way the check goes.
+    pub through: Through,
+    /// How the checks of `also` and this one make one verdict.
+    pub require: Require,
+    /// Further checks of the same servers, which have none themselves.
+    pub also: Vec<Health>,
 }
 
 impl Health {
@@ -36,6 +71,10 @@ impl Health {
     pub const RISE: u32 = 2;
     /// Bad answers that take it down.
     pub const FALL: u32 = 3;
+    /// How often at most while a verdict is about to change.
+    pub const FAST_INTERVAL: Duration = Duration::from_secs(1);
+    /// How long a server must stay up for its next fall to count as the first.
+    pub const FLAP_WINDOW: Duration = Duration::from_secs(60);
 
     /// This check in the default rhythm.
     pub fn new(check: Check) -> Self {
@@ -46,8 +85,19 @@ impl Health {
             timeout: Self::TIMEOUT,
             rise: Self::RISE,
             fall: Self::FALL,
+            fast_interval: Self::FAST_INTERVAL,
+            flap_window: Self::FLAP_WINDOW,
             port: None,
+            address: None,
+            through: Through::Server,
+            require: Require::All,
+            also: Vec::new(),
         }
+    }
+
+    /// This check and the further ones.
+    pub fn checks(&self) -> impl Iterator<Item = &Self> + Clone {
+        std::iter::once(self).chain(&self.also)
     }
 
     /// What is checked when nothing is written: that a connection opens, or that the host answers for UDP alone.

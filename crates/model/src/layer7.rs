@@ -110,8 +110,6 @@ pub struct Layer7 {
     pub hsts: Option<Duration>,
     /// Responses are compressed when the client can read that (HTTP mode).
     pub compress: bool,
-    /// A server that comes back takes this long to reach its full share.
-    pub slow_start: Option<Duration>,
     /// Content rules, the first that matches decides (HTTP mode).
     pub rules: Vec<Rule>,
 }
@@ -139,7 +137,6 @@ impl Layer7 {
             redirect_to_https: false,
             hsts: None,
             compress: false,
-            slow_start: None,
             rules: Vec::new(),
         }
     }

@@ -34,15 +34,17 @@ mod verify;
 mod word;
 
 pub use check::{
-    AgentCheck, Check, DnsCheck, DnsRecord, GrpcCheck, HttpCheck, HttpMethod, LdapCheck, LoginCheck,
-    RadiusCheck, ScriptCheck, SipCheck, SmtpCheck, StatusSet, TcpCheck,
+    AgentCheck, Check, DnsCheck, DnsRecord, GrpcCheck, Header, HeaderError, HttpCheck, HttpMethod,
+    HttpVersion, LdapCheck, LoginCheck, RadiusCheck, RdpCheck, ScriptCheck, SipCheck, SmtpCheck, StatusSet,
+    StatusSetError, TcpCheck, Tls, TlsCheck, Turn, TurnError, UdpCheck,
 };
 pub use cluster::{
-    Acme, Alerts, Certificate, Cluster, FloatingIp, Heartbeat, Layer4Settings, Layer4Timeouts, Role, User,
+    Acme, Alerts, Certificate, Cluster, FloatingIp, Heartbeat, Layer4Settings, Layer4Timeouts, MailSecurity,
+    Role, User,
 };
 pub use diff::{Change, ChangeKind, diff, diff_node};
 pub use duration::{DurationError, format_duration, parse_duration};
-pub use health::{Health, NamedHealth};
+pub use health::{Health, NamedHealth, Require, Through};
 pub use host::{Host, HostError};
 pub use layer4::{
     Encapsulation, Layer4, Layer4TimeoutOverrides, Mode4, Protocol4, RemovedPolicy, Scheduler4, Transport,
@@ -60,5 +62,5 @@ pub use problem::{Problem, Severity};
 pub use render::{render_cluster, render_node};
 pub use rule::{Action, Condition, HeaderMatch, Rule};
 pub use server::{AdminState, Server};
-pub use service::{Service, ServiceKind};
+pub use service::{Failback, PanicAction, Service, ServiceKind};
 pub use verify::check_together;

@@ -1,6 +1,7 @@
 //! A virtual service: an address and ports that clients use, and the servers behind them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use crate::health::Health;
 use crate::layer4::{Layer4, Protocol4, Transport};
@@ -9,6 +10,27 @@ use crate::name::ServiceName;
 use crate::persistence::Persistence;
 use crate::ports::PortSet;
 use crate::server::Server;
+use crate::word::words;
+
+words! {
+    /// What a service does when too few of its servers are up.
+    pub enum PanicAction("panic action") {
+        /// All servers that aren't taken out by hand are used, whatever their checks say.
+        All = "all",
+        /// Nobody but the fallback server takes new work.
+        Fallback = "fallback",
+    }
+}
+
+words! {
+    /// How a lower priority group takes over again.
+    pub enum Failback("way to fail back") {
+        /// By itself, as soon as one of its servers is up.
+        Auto = "auto",
+        /// When somebody says so.
+        Manual = "manual",
+    }
+}
 
 /// One virtual service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +53,12 @@ pub struct Service {
     pub fallback: Option<SocketAddr>,
     /// Percent of servers up below which all are used; 0 means never.
     pub panic_threshold: u8,
+    /// What happens then.
+    pub panic_action: PanicAction,
+    /// How a lower priority group takes over again.
+    pub failback: Failback,
+    /// How long a server's share grows after it came up; none gives it all at once.
+    pub slow_start: Option<Duration>,
     /// How servers are checked.
     pub health: Health,
     /// The real servers, in the order of the file.
@@ -69,6 +97,9 @@ impl Service {
             persistence: None,
             fallback: Self::default_fallback(address, protocol),
             panic_threshold: 0,
+            panic_action: PanicAction::All,
+            failback: Failback::Auto,
+            slow_start: None,
             health: Health::default_for(protocol),
             servers: Vec::new(),
         }

@@ -222,6 +222,26 @@ fn port_translation_is_refused_with_the_reason() {
 }
 
 #[test]
+fn only_checks_over_tcp_of_dr_and_tun_go_through_the_vip() {
+    let health = |mode: &str, kind: &str| {
+        let health = format!("mode = \"{mode}\"\nhealth = {{ type = \"{kind}\", through = \"vip\" }}");
+        MINIMAL.replace("ports = \"80\"", &format!("ports = \"80\"\n{health}"))
+    };
+    for mode in ["dr", "tun"] {
+        assert!(load_cluster(&health(mode, "connect")).0.is_some());
+    }
+    let told = |mode: &str, kind: &str| {
+        let problems = refused(&health(mode, kind));
+        assert_eq!((problems.len(), &*problems[0].path), (1, "service[0].health"), "{problems:?}");
+        problems[0].text.clone()
+    };
+    let nat = told("nat", "http");
+    assert!(nat.contains("in NAT mode servers see their own address"), "{nat}");
+    let ping = told("dr", "ping");
+    assert!(ping.contains("a check of type ping can't go through the VIP"), "{ping}");
+}
+
+#[test]
 fn families_mix_only_in_tunnels_and_proxies() {
     let text = told("\"10.0.0.1\"", "\"fd00::1\"");
     assert!(text.contains("is IPv6 and the service 10.0.0.200 is IPv4"), "{text}");

@@ -3,7 +3,8 @@
 use super::rule::regex;
 use crate::check::{
     AgentCheck, Check, DnsCheck, DnsRecord, GrpcCheck, HttpCheck, HttpMethod, LdapCheck, LoginCheck,
-    RadiusCheck, ScriptCheck, SipCheck, SmtpCheck, StatusSet, TcpCheck,
+    RadiusCheck, RdpCheck, ScriptCheck, SipCheck, SmtpCheck, StatusSet, TcpCheck, Tls, TlsCheck, Turn,
+    UdpCheck,
 };
 use crate::host::name_fault;
 use crate::name::CheckName;
@@ -21,6 +22,10 @@ words! {
         Connect = "connect",
         /// Send and expect.
         Tcp = "tcp",
+        /// A datagram.
+        Udp = "udp",
+        /// A TLS handshake.
+        Tls = "tls",
         /// An HTTP request.
         Http = "http",
         /// The same over TLS.
@@ -47,6 +52,10 @@ words! {
         Radius = "radius",
         /// Telephony.
         Sip = "sip",
+        /// News.
+        Nntp = "nntp",
+        /// Remote desktops.
+        Rdp = "rdp",
         /// Calls.
         Grpc = "grpc",
         /// A script.
@@ -58,32 +67,92 @@ words! {
 
 use CheckWord as W;
 
+const WEB: &[W] = &[W::Http, W::Https];
+/// Where TLS may be switched on.
+const WRAPPED: &[W] =
+    &[W::Tcp, W::Smtp, W::Imap, W::Pop3, W::Ftp, W::Ldap, W::Mysql, W::Pgsql, W::Redis, W::Nntp, W::Grpc];
+/// Where the protocol can change over to it.
+const STARTTLS: &[W] = &[W::Smtp, W::Imap, W::Pop3, W::Ftp, W::Ldap, W::Nntp];
+/// Where TLS may be spoken at all.
+const SECURE: &[W] = &[
+    W::Https,
+    W::Tls,
+    W::Tcp,
+    W::Smtp,
+    W::Imap,
+    W::Pop3,
+    W::Ftp,
+    W::Ldap,
+    W::Mysql,
+    W::Pgsql,
+    W::Redis,
+    W::Nntp,
+    W::Grpc,
+];
+const EXPECTING: &[W] = &[W::Http, W::Https, W::Tcp, W::Udp];
+
 /// Every parameter, what it holds and the types it belongs to.
 const PARAMETERS: &[(&str, Kind, &[CheckWord])] = &[
-    ("path", Kind::Text, &[W::Http, W::Https]),
-    ("method", Kind::Text, &[W::Http, W::Https]),
+    ("path", Kind::Text, WEB),
+    ("method", Kind::Text, WEB),
     ("host", Kind::Text, &[W::Http, W::Https, W::Grpc]),
-    ("expect_status", Kind::Text, &[W::Http, W::Https]),
-    ("expect_body", Kind::Text, &[W::Http, W::Https]),
-    ("expect_regex", Kind::Text, &[W::Http, W::Https, W::Tcp]),
-    ("drain_on_status", Kind::Text, &[W::Http, W::Https]),
-    ("verify", Kind::Flag, &[W::Https]),
-    ("server_name", Kind::Text, &[W::Https]),
+    ("headers", Kind::List, WEB),
+    ("body", Kind::Text, WEB),
+    ("version", Kind::Text, WEB),
+    ("follow_redirects", Kind::Flag, WEB),
+    ("expect_status", Kind::Text, WEB),
+    ("expect_body", Kind::Text, WEB),
+    ("expect_regex", Kind::Text, EXPECTING),
+    ("refuse_body", Kind::Text, WEB),
+    ("refuse_regex", Kind::Text, WEB),
+    ("drain_on_status", Kind::Text, WEB),
+    ("tls", Kind::Flag, WRAPPED),
+    ("starttls", Kind::Flag, STARTTLS),
+    ("verify", Kind::Flag, SECURE),
+    ("ca", Kind::Text, SECURE),
+    ("server_name", Kind::Text, SECURE),
     (
         "user",
         Kind::Text,
-        &[W::Http, W::Https, W::Imap, W::Pop3, W::Ftp, W::Mysql, W::Pgsql, W::Redis, W::Radius],
+        &[
+            W::Http,
+            W::Https,
+            W::Imap,
+            W::Pop3,
+            W::Ftp,
+            W::Mysql,
+            W::Pgsql,
+            W::Redis,
+            W::Nntp,
+            W::Radius,
+            W::Rdp,
+        ],
     ),
     (
         "secret",
         Kind::Text,
-        &[W::Http, W::Https, W::Imap, W::Pop3, W::Ftp, W::Mysql, W::Pgsql, W::Redis, W::Radius, W::Ldap],
+        &[
+            W::Http,
+            W::Https,
+            W::Imap,
+            W::Pop3,
+            W::Ftp,
+            W::Mysql,
+            W::Pgsql,
+            W::Redis,
+            W::Nntp,
+            W::Radius,
+            W::Ldap,
+        ],
     ),
     ("database", Kind::Text, &[W::Mysql, W::Pgsql]),
-    ("send", Kind::Text, &[W::Tcp, W::Agent]),
-    ("expect", Kind::Text, &[W::Tcp, W::Dns]),
+    ("writable", Kind::Flag, &[W::Mysql, W::Pgsql, W::Redis]),
+    ("send", Kind::Text, &[W::Tcp, W::Udp, W::Agent]),
+    ("expect", Kind::Text, &[W::Tcp, W::Udp, W::Dns]),
+    ("dialogue", Kind::List, &[W::Tcp]),
     ("query", Kind::Text, &[W::Dns]),
     ("record", Kind::Text, &[W::Dns]),
+    ("over_tcp", Kind::Flag, &[W::Dns]),
     ("hello", Kind::Text, &[W::Smtp]),
     ("bind_dn", Kind::Text, &[W::Ldap]),
     ("base_dn", Kind::Text, &[W::Ldap]),
@@ -91,10 +160,10 @@ const PARAMETERS: &[(&str, Kind, &[CheckWord])] = &[
     ("udp", Kind::Flag, &[W::Sip]),
     ("uri", Kind::Text, &[W::Sip]),
     ("service", Kind::Text, &[W::Grpc]),
-    ("tls", Kind::Flag, &[W::Grpc]),
     ("script", Kind::Text, &[W::Script]),
     ("args", Kind::List, &[W::Script]),
     ("agent_port", Kind::Number, &[W::Agent]),
+    ("agent_path", Kind::Text, &[W::Agent]),
 ];
 
 /// Makes `type` and every parameter legal without reading them.
@@ -153,10 +222,12 @@ fn read_type(at: &Table<'_>, word: CheckWord) -> Option<Check> {
         W::Ping => Check::Ping,
         W::Connect => Check::Connect,
         W::Tcp => Check::Tcp(read_tcp(at)?),
+        W::Udp => Check::Udp(read_udp(at)?),
+        W::Tls => Check::Tls(TlsCheck { tls: read_tls(at)? }),
         W::Http => Check::Http(read_http(at, false)?),
         W::Https => Check::Https(read_http(at, true)?),
         W::Dns => Check::Dns(read_dns(at)?),
-        W::Smtp => Check::Smtp(SmtpCheck { hello: at.filled("hello").optional()? }),
+        W::Smtp => Check::Smtp(read_smtp(at)?),
         W::Imap => Check::Imap(read_login(at, false)?),
         W::Pop3 => Check::Pop3(read_login(at, false)?),
         W::Ftp => Check::Ftp(read_login(at, false)?),
@@ -166,6 +237,8 @@ fn read_type(at: &Table<'_>, word: CheckWord) -> Option<Check> {
         W::Redis => Check::Redis(read_login(at, false)?),
         W::Radius => Check::Radius(read_radius(at)?),
         W::Sip => Check::Sip(read_sip(at)?),
+        W::Nntp => Check::Nntp(read_login(at, false)?),
+        W::Rdp => Check::Rdp(RdpCheck { user: at.filled("user").optional()? }),
         W::Grpc => Check::Grpc(read_grpc(at)?),
         W::Script => Check::Script(read_script(at)?),
         W::Agent => Check::Agent(read_agent(at)?),
@@ -176,20 +249,81 @@ fn read_tcp(at: &Table<'_>) -> Option<TcpCheck> {
     let send = at.filled("send").optional();
     let expect = at.filled("expect").optional();
     let expect_regex = regex(at, "expect_regex").optional();
-    Some(TcpCheck { send: send?, expect: expect?, expect_regex: expect_regex? })
+    let dialogue = at.list::<Turn>("dialogue").or(Vec::new());
+    let tls = read_tls(at);
+    for key in ["send", "expect", "expect_regex"] {
+        if at.has("dialogue") && at.has(key) {
+            at.error(key, format!("`dialogue` says what is sent and expected: write this as one of its turns and remove `{key}`"));
+            return None;
+        }
+    }
+    Some(TcpCheck {
+        send: send?,
+        expect: expect?,
+        expect_regex: expect_regex?,
+        dialogue: dialogue?,
+        tls: tls?,
+    })
+}
+
+fn read_udp(at: &Table<'_>) -> Option<UdpCheck> {
+    let send = at.filled("send").optional();
+    let expect = at.filled("expect").optional();
+    let expect_regex = regex(at, "expect_regex").optional();
+    Some(UdpCheck { send: send?, expect: expect?, expect_regex: expect_regex? })
+}
+
+/// How TLS is spoken. The keys that don't belong to the type were refused before.
+fn read_tls(at: &Table<'_>) -> Option<Tls> {
+    let tls = at.flag("tls").or(false);
+    let starttls = at.flag("starttls").or(false);
+    let verify = at.flag("verify").or(false);
+    let ca = file_name(at, "ca").optional();
+    let server_name = host_name(at, "server_name").optional();
+    let always = matches!(at.word::<CheckWord>("type"), Read::Is(W::Https | W::Tls));
+    if tls == Some(true) && starttls == Some(true) {
+        at.error("starttls", "`tls` speaks TLS from the first byte, `starttls` later: remove one of them");
+        return None;
+    }
+    let spoken = always || tls? || starttls?;
+    for key in ["verify", "ca", "server_name"] {
+        if !spoken && at.has(key) {
+            at.error(
+                key,
+                format!("`{key}` is about TLS, and this check speaks none: write tls = true, or remove it"),
+            );
+            return None;
+        }
+    }
+    if verify == Some(false) && matches!(ca, Some(Some(_))) {
+        at.error("ca", "an authority is of use only where certificates are verified: write verify = true");
+        return None;
+    }
+    Some(Tls { tls: tls?, starttls: starttls?, verify: verify?, ca: ca?, server_name: server_name? })
+}
+
+fn read_smtp(at: &Table<'_>) -> Option<SmtpCheck> {
+    let hello = host_name(at, "hello").optional();
+    let tls = read_tls(at);
+    Some(SmtpCheck { hello: hello?, tls: tls? })
 }
 
 fn read_http(at: &Table<'_>, tls: bool) -> Option<HttpCheck> {
     let usual = HttpCheck::default();
     let method = at.word("method").or(HttpMethod::Get);
-    let path = at.text("path").and_then(|text| path(at, text)).or(usual.path);
+    let path = at.text("path").and_then(|text| path(at, "path", text)).or(usual.path);
     let host = at.text("host").and_then(|text| host_header(at, text)).optional();
     let expect_status = at.parse::<StatusSet>("expect_status").or(usual.expect_status);
     let drain_on_status = at.parse::<StatusSet>("drain_on_status").optional();
     let expect_body = at.filled("expect_body").optional();
     let expect_regex = regex(at, "expect_regex").optional();
-    let verify = if tls { at.flag("verify").or(false) } else { Some(false) };
-    let server_name = if tls { host_name(at, "server_name").optional() } else { Some(None) };
+    let refuse_body = at.filled("refuse_body").optional();
+    let refuse_regex = regex(at, "refuse_regex").optional();
+    let headers = at.list("headers").or(Vec::new());
+    let body = at.filled("body").optional();
+    let version = at.word("version").or(usual.version);
+    let follow_redirects = at.flag("follow_redirects").or(false);
+    let tls = if tls { read_tls(at) } else { Some(Tls::default()) };
     let (user, secret) = (at.filled("user").optional(), secret(at, "secret").optional());
     if let (Some(good), Some(Some(drain))) = (&expect_status, &drain_on_status)
         && let Some(status) = good.overlap(drain)
@@ -200,11 +334,16 @@ fn read_http(at: &Table<'_>, tls: bool) -> Option<HttpCheck> {
         );
         return None;
     }
-    if method == Some(HttpMethod::Head) && (at.has("expect_body") || at.has("expect_regex")) {
+    let looks = ["expect_body", "expect_regex", "refuse_body", "refuse_regex"];
+    if method == Some(HttpMethod::Head) && looks.iter().any(|key| at.has(key)) {
         at.error(
             "method",
             "an answer to HEAD has no body to look into: write method = \"GET\" or expect only a status",
         );
+        return None;
+    }
+    if at.has("body") && !matches!(method, None | Some(HttpMethod::Post | HttpMethod::Put)) {
+        at.error("body", "only POST and PUT send a body: write method = \"POST\", or remove it");
         return None;
     }
     Some(HttpCheck {
@@ -215,19 +354,24 @@ fn read_http(at: &Table<'_>, tls: bool) -> Option<HttpCheck> {
         expect_body: expect_body?,
         expect_regex: expect_regex?,
         drain_on_status: drain_on_status?,
-        verify: verify?,
-        server_name: server_name?,
+        refuse_body: refuse_body?,
+        refuse_regex: refuse_regex?,
+        headers: headers?,
+        body: body?,
+        version: version?,
+        follow_redirects: follow_redirects?,
+        tls: tls?,
         user: user?,
         secret: secret?,
     })
 }
 
-fn path(at: &Table<'_>, text: &str) -> Read<String> {
+fn path(at: &Table<'_>, key: &str, text: &str) -> Read<String> {
     let legal = |c: char| c.is_ascii_graphic();
     if text.starts_with('/') && text.chars().all(legal) {
         return Read::Is(text.to_owned());
     }
-    at.error("path", format!("`{text}` is not a request path: begin it with `/` and write spaces and other letters as %20 and so on"));
+    at.error(key, format!("`{text}` is not a request path: begin it with `/` and write spaces and other letters as %20 and so on"));
     Read::Wrong
 }
 
@@ -259,7 +403,7 @@ fn file_name(at: &Table<'_>, key: &'static str) -> Read<String> {
     at.parse::<CheckName>(key).map(String::from)
 }
 
-fn secret(at: &Table<'_>, key: &'static str) -> Read<String> {
+pub(super) fn secret(at: &Table<'_>, key: &'static str) -> Read<String> {
     file_name(at, key)
 }
 
@@ -278,21 +422,36 @@ fn read_dns(at: &Table<'_>) -> Option<DnsCheck> {
     let query = at.present("query", "\"www.example.org\"", query);
     let record = at.word("record").or(DnsRecord::A);
     let expect = at.filled("expect").optional();
-    Some(DnsCheck { query: query?, record: record?, expect: expect? })
+    let tcp = at.flag("over_tcp").or(false);
+    Some(DnsCheck { query: query?, record: record?, expect: expect?, tcp: tcp? })
 }
 
 fn read_login(at: &Table<'_>, database: bool) -> Option<LoginCheck> {
     let user = at.filled("user").optional();
     let secret = secret(at, "secret").optional();
     let database = if database { at.filled("database").optional() } else { Some(None) };
-    Some(LoginCheck { user: user?, secret: secret?, database: database? })
+    let writable = at.flag("writable").or(false);
+    let tls = read_tls(at);
+    if database.is_some() && writable == Some(true) && sql(at) && matches!(user, Some(None)) {
+        at.error(
+            "writable",
+            "only who signs in can ask whether it accepts writes: write `user` and `secret`",
+        );
+        return None;
+    }
+    Some(LoginCheck { user: user?, secret: secret?, database: database?, writable: writable?, tls: tls? })
+}
+
+fn sql(at: &Table<'_>) -> bool {
+    matches!(at.word::<CheckWord>("type"), Read::Is(W::Mysql | W::Pgsql))
 }
 
 fn read_ldap(at: &Table<'_>) -> Option<LdapCheck> {
     let bind_dn = at.filled("bind_dn").optional();
     let secret = secret(at, "secret").optional();
     let base_dn = at.filled("base_dn").optional();
-    Some(LdapCheck { bind_dn: bind_dn?, secret: secret?, base_dn: base_dn? })
+    let tls = read_tls(at);
+    Some(LdapCheck { bind_dn: bind_dn?, secret: secret?, base_dn: base_dn?, tls: tls? })
 }
 
 fn read_radius(at: &Table<'_>) -> Option<RadiusCheck> {
@@ -316,7 +475,7 @@ fn read_sip(at: &Table<'_>) -> Option<SipCheck> {
 
 fn read_grpc(at: &Table<'_>) -> Option<GrpcCheck> {
     let service = at.text("service").map(str::to_owned).or(String::new());
-    let tls = at.flag("tls").or(false);
+    let tls = read_tls(at);
     let host = at.text("host").and_then(|text| host_header(at, text)).optional();
     Some(GrpcCheck { service: service?, tls: tls?, host: host? })
 }
@@ -330,5 +489,10 @@ fn read_script(at: &Table<'_>) -> Option<ScriptCheck> {
 fn read_agent(at: &Table<'_>) -> Option<AgentCheck> {
     let agent_port = at.port("agent_port").or(AgentCheck::PORT);
     let send = at.filled("send").optional();
-    Some(AgentCheck { agent_port: agent_port?, send: send? })
+    let path = at.text("agent_path").and_then(|text| self::path(at, "agent_path", text)).optional();
+    if at.has("agent_path") && at.has("send") {
+        at.error("send", "an agent that is asked by HTTP is sent a request: remove `send` or `agent_path`");
+        return None;
+    }
+    Some(AgentCheck { agent_port: agent_port?, send: send?, path: path? })
 }

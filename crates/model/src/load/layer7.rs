@@ -19,7 +19,6 @@ const KEYS: &[(&str, Kind)] = &[
     ("transparent", Kind::Flag),
     ("accept_proxy", Kind::Flag),
     ("send_proxy", Kind::Text),
-    ("slow_start", Kind::Text),
     ("forwarded_for", Kind::Flag),
     ("http2", Kind::Flag),
     ("redirect_to_https", Kind::Flag),
@@ -31,7 +30,6 @@ const KEYS: &[(&str, Kind)] = &[
 const HTTP_ONLY: &[&str] = &["forwarded_for", "http2", "redirect_to_https", "hsts", "compress", "rule"];
 
 const WAIT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(31 * 86_400);
-const SLOW_START: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 const HSTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(2 * 366 * 86_400);
 
 /// What a service of layer 7 says, none where it was wrong.
@@ -51,7 +49,6 @@ pub(crate) struct Layer7Draft {
     redirect_to_https: Option<bool>,
     hsts: Option<Option<Duration>>,
     compress: Option<bool>,
-    slow_start: Option<Option<Duration>>,
     rules: Option<Vec<Option<Rule>>>,
 }
 
@@ -73,7 +70,6 @@ impl Layer7Draft {
             redirect_to_https: self.redirect_to_https?,
             hsts: self.hsts?,
             compress: self.compress?,
-            slow_start: self.slow_start?,
             rules: self.rules?.into_iter().collect::<Option<_>>()?,
         })
     }
@@ -133,7 +129,6 @@ pub(super) fn read(at: &Table<'_>) -> Layer7Draft {
         redirect_to_https: at.flag("redirect_to_https").or(false),
         hsts: at.duration("hsts", HSTS).optional(),
         compress: at.flag("compress").or(false),
-        slow_start: at.duration("slow_start", SLOW_START).optional(),
         rules: at
             .tables("rule")
             .map(|tables| tables.into_iter().map(|table| RuleDraft::read(&table)).collect()),

@@ -28,6 +28,7 @@ pub(crate) use address::address_fault;
 pub(crate) use cluster::ClusterDraft;
 pub(crate) use keys::{server_keys, service_keys};
 pub(crate) use node::NodeDraft;
+pub(crate) use rule::pattern_fault;
 pub(crate) use server::ServerDraft;
 pub(crate) use service::{KindDraft, ServiceDraft};
 

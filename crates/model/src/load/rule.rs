@@ -161,13 +161,17 @@ fn method(text: &str) -> Result<String, String> {
 
 /// Reads a pattern and makes sure that it is one.
 pub(super) fn regex(at: &Table<'_>, key: &'static str) -> Read<String> {
-    at.filled(key).and_then(|pattern| match regex::Regex::new(&pattern) {
-        Ok(_) => Read::Is(pattern),
-        Err(error) => {
-            let cause = error.to_string();
-            let cause = cause.lines().last().unwrap_or_default().trim_start_matches("error: ");
+    at.filled(key).and_then(|pattern| match pattern_fault(&pattern) {
+        None => Read::Is(pattern),
+        Some(cause) => {
             at.error(key, format!("`{pattern}` is not a pattern: {cause}"));
             Read::Wrong
         }
     })
+}
+
+/// What is wrong with a pattern.
+pub(crate) fn pattern_fault(pattern: &str) -> Option<String> {
+    let error = regex::Regex::new(pattern).err()?.to_string();
+    Some(error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
 }

@@ -1,6 +1,8 @@
 //! Reads `[[service]]`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::address::virtual_address;
 use super::health::{NamedChecks, read_health};
@@ -15,7 +17,9 @@ use crate::name::ServiceName;
 use crate::persistence::Persistence;
 use crate::ports::PortSet;
 use crate::reader::{Read, Table};
-use crate::service::{Service, ServiceKind};
+use crate::service::{Failback, PanicAction, Service, ServiceKind};
+
+const SLOW_START: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 
 /// A service as written; none where something was wrong.
 pub(crate) struct ServiceDraft<'d> {
@@ -29,6 +33,9 @@ pub(crate) struct ServiceDraft<'d> {
     pub(crate) persistence: Option<Option<Persistence>>,
     pub(crate) fallback: Option<Option<SocketAddr>>,
     pub(crate) panic_threshold: Option<u8>,
+    pub(crate) panic_action: Option<PanicAction>,
+    pub(crate) failback: Option<Failback>,
+    pub(crate) slow_start: Option<Option<Duration>>,
     pub(crate) health: Option<Health>,
     pub(crate) servers: Option<Vec<ServerDraft<'d>>>,
 }
@@ -70,6 +77,9 @@ impl<'d> ServiceDraft<'d> {
             persistence: read_persistence(&at, kind.as_ref()),
             fallback: read_fallback(&at, address, protocol),
             panic_threshold: at.small("panic_threshold", 0..=100).or(0),
+            panic_action: at.word("panic_action").or(PanicAction::All),
+            failback: at.word("failback").or(Failback::Auto),
+            slow_start: at.duration("slow_start", SLOW_START).optional(),
             health: at.table("health").and_then(|table| read_health(&table, protocol, checks)),
             servers: at.tables("server").map(|tables| tables.into_iter().map(ServerDraft::read).collect()),
             kind,
@@ -105,6 +115,9 @@ impl<'d> ServiceDraft<'d> {
             persistence: self.persistence?,
             fallback: self.fallback?,
             panic_threshold: self.panic_threshold?,
+            panic_action: self.panic_action?,
+            failback: self.failback?,
+            slow_start: self.slow_start?,
             health: self.health?,
             servers: self.servers?.into_iter().map(ServerDraft::build).collect::<Option<_>>()?,
         })

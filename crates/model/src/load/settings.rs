@@ -4,15 +4,17 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::address::{address_fault, bare_address, parse_bare, parse_interface_address};
+use super::checks;
 use super::layer4::IDLE;
 use super::node::interface_name;
 use crate::cluster::{
-    Acme, Alerts, Certificate, FloatingIp, Heartbeat, Layer4Settings, Layer4Timeouts, User,
+    Acme, Alerts, Certificate, FloatingIp, Heartbeat, Layer4Settings, Layer4Timeouts, MailSecurity, User,
 };
 use crate::host::name_fault;
 use crate::reader::{Read, Table};
 
 const BEAT: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_secs(600);
+const EVERY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 const ENTRIES: RangeInclusive<u32> = 1024..=67_108_864;
 
 /// Reads `[[floating_ip]]`.
@@ -223,12 +225,46 @@ pub(super) fn read_alerts(at: &Table<'_>) -> Option<Alerts> {
         .filled("webhook")
         .and_then(|url| web_address(at, "webhook", url, &["https://", "http://"]))
         .optional();
-    at.finish();
+    let usual = Alerts::default();
+    let smtp_security = at.word("smtp_security").or(usual.smtp_security);
+    let smtp_user = at.filled("smtp_user").optional();
+    let smtp_secret = checks::secret(at, "smtp_secret").optional();
+    let webhook_secret = checks::secret(at, "webhook_secret").optional();
+    let syslog = at.text("syslog").and_then(|text| read_of(at, "syslog", relay(text))).optional();
+    let every = at.duration("every", EVERY).or(usual.every);
+    let certificate_days = at.number("certificate_days", 0..=366).or(usual.certificate_days);
+    at.finish_with(checks::hint);
     if email_to.as_ref().is_some_and(|to| !to.is_empty()) && matches!(smtp, Some(None)) {
         at.error("smtp", "there is somebody to write to, but no mail relay: write for example smtp = \"mail.example.org:25\"");
         return None;
     }
-    Some(Alerts { email_to: email_to?, email_from: email_from?, smtp: smtp?, webhook: webhook? })
+    for (key, needs) in
+        [("smtp_user", "smtp_secret"), ("smtp_secret", "smtp_user"), ("webhook_secret", "webhook")]
+    {
+        if at.has(key) && !at.has(needs) {
+            at.error(key, format!("`{key}` is of no use without `{needs}`: write that too, or remove it"));
+            return None;
+        }
+    }
+    if at.has("smtp_user") && smtp_security == Some(MailSecurity::Off) {
+        at.warn(
+            "smtp_security",
+            "the password goes over the network in clear text: write \"starttls\" or \"tls\"",
+        );
+    }
+    Some(Alerts {
+        email_to: email_to?,
+        email_from: email_from?,
+        smtp: smtp?,
+        smtp_security: smtp_security?,
+        smtp_user: smtp_user?,
+        smtp_secret: smtp_secret?,
+        webhook: webhook?,
+        webhook_secret: webhook_secret?,
+        syslog: syslog?,
+        every: every?,
+        certificate_days: certificate_days?,
+    })
 }
 
 fn relay(text: &str) -> Result<String, String> {

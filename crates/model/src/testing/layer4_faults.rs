@@ -2,7 +2,7 @@
 
 use super::block::Block;
 use super::faults::Faults;
-use super::values::{ADDRESSES, NAMES, NO_VIP, PORT, PORTS};
+use super::values::{ADDRESSES, DURATIONS, NAMES, NO_VIP, PORT, PORTS};
 
 /// What is wrong in any service, and in one on layer 4.
 pub(super) fn service(faults: &mut Faults<'_>) {
@@ -33,7 +33,6 @@ pub(super) fn service(faults: &mut Faults<'_>) {
         ("transparent", "true"),
         ("accept_proxy", "false"),
         ("send_proxy", "\"v2\""),
-        ("slow_start", "\"30s\""),
         ("forwarded_for", "true"),
         ("http2", "true"),
         ("redirect_to_https", "true"),
@@ -54,6 +53,9 @@ fn any_service(faults: &mut Faults<'_>) {
     faults.each("address", NO_VIP);
     faults.each("ports", PORTS);
     faults.each("panic_threshold", &["101", "-1", "\"50%\"", "70000"]);
+    faults.each("panic_action", &["\"none\"", "\"\"", "1"]);
+    faults.each("failback", &["\"never\"", "true"]);
+    faults.each("slow_start", DURATIONS);
     faults.each("layer", &["0", "3", "5", "-4", "\"4\"", "\"seven\""]);
     faults.each("description", &["\"\"", "\"  \""]);
     faults.each(

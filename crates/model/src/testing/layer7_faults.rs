@@ -27,7 +27,6 @@ pub(super) fn service(faults: &mut Faults<'_>) {
     faults.each("scheduler", &["\"wllc\"", "\"fastest\"", "\"\""]);
     faults.each("max_connections", &["0", "-1", "\"many\"", "10000001"]);
     faults.each("send_proxy", &["\"v3\"", "2", "\"\""]);
-    faults.each("slow_start", DURATIONS);
     faults.each("transparent", FLAGS);
     faults.each("accept_proxy", FLAGS);
     faults.set("scheduler_header", "\"X-Tenant\"");

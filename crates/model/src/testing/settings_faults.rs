@@ -15,6 +15,13 @@ pub(super) fn health(faults: &mut Faults<'_>) {
     faults.each("rise", &["0", "-1", "1001", "\"2\""]);
     faults.each("fall", &["0", "-1", "1001", "\"3\""]);
     faults.each("port", PORT);
+    faults.each("fast_interval", DURATIONS);
+    faults.set("fast_interval", "\"61s\"");
+    faults.each("flap_window", &["\"-1s\"", "60", "\"2d\"", "\"soon\""]);
+    faults.each("address", &["\"10.0.0.300\"", "\"0.0.0.0\"", "\"a b\"", "7"]);
+    faults.each("through", &["\"vpi\"", "\"\"", "1"]);
+    faults.change(&[("address", Some("\"10.9.9.9\"")), ("through", Some("\"vip\""))], "address");
+    faults.each("require", &["\"some\"", "\"any\""]);
     let named = faults.block.name == "health_check";
     if named {
         faults.each("name", NAMES);
@@ -50,6 +57,37 @@ pub(super) fn health(faults: &mut Faults<'_>) {
             faults.each("expect_regex", &["\"(\"", "\"[a\"", "\"\""]);
             faults.each("send", &["\"\"", "7"]);
             faults.set("database", "\"x\"");
+            if faults.block.get("send").is_some() {
+                faults.change(&[("dialogue", Some("[\"expect a\"]")), ("expect", None)], "send");
+            } else {
+                faults.set_at("dialogue", "[\"hello\"]", "dialogue[0]");
+                faults.set_at("dialogue", "[\"expect a\", \"match (\"]", "dialogue[1]");
+            }
+            faults.set("verify", "true");
+        }
+        "udp" => faults.set("tls", "true"),
+        "https" => {
+            faults.each("ca", &["\"../x\"", "\"\"", "7"]);
+            faults.change(&[("verify", Some("false"))], "ca");
+            faults.set("tls", "true");
+            faults.set_at("headers", "[\"X-Probe\"]", "headers[0]");
+            faults.set_at("headers", "[\"X: a\", \"Host: a\"]", "headers[1]");
+            faults.set("body", "\"x\"");
+            faults.each("version", &["\"3\"", "2"]);
+        }
+        "imap" => {
+            faults.set_at("tls", "true", "starttls");
+            faults.each("starttls", &["\"yes\""]);
+            faults.set("writable", "true");
+        }
+        "pgsql" => {
+            faults.change(&[("user", None)], "writable");
+            faults.set("starttls", "true");
+        }
+        "agent" => {
+            faults.each("agent_port", PORT);
+            faults.each("agent_path", &["\"load\"", "7"]);
+            faults.change(&[("agent_path", Some("\"/load\"")), ("send", Some("\"x\""))], "send");
         }
         "mysql" => {
             faults.each("secret", &["\"a/b\"", "\"\"", "7"]);
@@ -65,7 +103,9 @@ fn http(faults: &mut Faults<'_>) {
     faults.each("expect_status", &["\"abc\"", "\"99\"", "\"600\"", "\"300-200\"", "200", "\"\""]);
     faults.each("drain_on_status", &["\"200\"", "\"x\"", "503"]);
     faults.each("expect_regex", &["\"(\"", "\"*\""]);
-    faults.each("method", &["\"get\"", "\"POST\""]);
+    faults.each("method", &["\"get\"", "\"PATCH\""]);
+    faults.each("refuse_regex", &["\"(\""]);
+    faults.each("follow_redirects", FLAGS);
     faults.each("host", &["\"a b\"", "\"\"", "\"x..y\""]);
     faults.each("query", &["\"x\""]);
     faults.set("verify", "true");
@@ -121,6 +161,13 @@ pub(super) fn of(faults: &mut Faults<'_>) {
             faults.each("email_from", &["\"ops\"", "\"\""]);
             faults.each("smtp", &["\"mail\"", "\"mail:0\"", "\"mail:x\"", "\"a b:25\"", "\"10.0.0.1:0\""]);
             faults.required("smtp");
+            faults.each("smtp_security", &["\"ssl\"", "true"]);
+            faults.change(&[("smtp_secret", None)], "smtp_user");
+            faults.change(&[("smtp_user", None)], "smtp_secret");
+            faults.change(&[("webhook", None)], "webhook_secret");
+            faults.each("syslog", &["\"log\"", "\"log:0\"", "514"]);
+            faults.each("every", DURATIONS);
+            faults.each("certificate_days", &["-1", "367", "\"21\""]);
             faults.each("webhook", &["\"ftp://x/\"", "\"https://\"", "\"x\"", "\"\""]);
         }
         _ => node(faults),

@@ -66,7 +66,14 @@ fn alerts() -> Block {
         .raw("email_to", "[\"ops@example.org\"]")
         .text("email_from", "lb@example.org")
         .text("smtp", "mail.example.org:25")
+        .text("smtp_security", "starttls")
+        .text("smtp_user", "lb")
+        .text("smtp_secret", "smtp")
         .text("webhook", "https://hooks.example.org/lb")
+        .text("webhook_secret", "hook")
+        .text("syslog", "log.example.org:514")
+        .text("every", "60s")
+        .raw("certificate_days", 21)
 }
 
 fn service(rng: &mut Rng, number: usize) -> Block {
@@ -78,6 +85,9 @@ fn service(rng: &mut Rng, number: usize) -> Block {
         .text("address", address)
         .text("ports", ports)
         .raw("panic_threshold", rng.below(60))
+        .text("panic_action", rng.pick(&["all", "fallback"]))
+        .text("failback", rng.pick(&["auto", "manual"]))
+        .text("slow_start", "30s")
         .raw("enabled", "true")
         .text("description", "one of the services");
     let layer7 = rng.below(3) == 0;
@@ -124,7 +134,6 @@ fn as_layer7(rng: &mut Rng, block: Block) -> Block {
         .raw("max_connections", 1000 + rng.below(40_000))
         .raw("transparent", "false")
         .text("send_proxy", "v2")
-        .text("slow_start", "30s")
         .child(Block::one("timeouts").text("connect", "5s").text("server", "400s"))
         .child(Block::one("server_tls").raw("verify", "true").text("server_name", "back.example.org"));
     if !http {
@@ -151,8 +160,10 @@ fn health(rng: &mut Rng) -> Block {
         .text("interval", format!("{}s", 2 + rng.below(20)))
         .text("timeout", "2s")
         .raw("rise", 1 + rng.below(5))
-        .raw("fall", 1 + rng.below(5));
-    match rng.below(8) {
+        .raw("fall", 1 + rng.below(5))
+        .text("fast_interval", "500ms")
+        .text("flap_window", "1m");
+    match rng.below(14) {
         0 => block.text("type", "ping"),
         1 => block.text("type", "connect").raw("port", 8080),
         2 => block
@@ -163,6 +174,18 @@ fn health(rng: &mut Rng) -> Block {
         3 => block.text("type", "tcp").text("send", "PING").text("expect", "PONG"),
         4 => block.text("type", "dns").text("query", "www.example.org").text("record", "A"),
         5 => block.text("type", "mysql").text("user", "probe").text("secret", "mysql-probe"),
+        7 => block
+            .text("type", "https")
+            .raw("verify", "true")
+            .text("ca", "own.pem")
+            .text("server_name", "a.example.org"),
+        8 => block.text("type", "imap").raw("starttls", "true").text("user", "probe").text("secret", "imap"),
+        9 => block.text("type", "udp").text("send", "PING").text("expect_regex", "^PONG"),
+        10 => {
+            block.text("type", "tcp").raw("dialogue", "[\"expect 220\", \"send QUIT\\r\\n\", \"match ^221\"]")
+        }
+        11 => block.text("type", "pgsql").text("user", "probe").text("secret", "pg").raw("writable", "true"),
+        12 => block.text("type", "agent").raw("agent_port", 3333),
         6 => block.text("type", "script").text("script", "queue.sh").raw("args", "[\"-q\"]"),
         _ => block.text("use", "alive"),
     }

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
+use crate::health::Through;
 use crate::layer4::Mode4;
-use crate::load::ServiceDraft;
+use crate::load::{KindDraft, ServiceDraft};
 use crate::server::AdminState;
 use crate::service::Service;
 
@@ -12,6 +13,36 @@ pub(super) fn verify(service: &ServiceDraft<'_>) {
     unused(service);
     panic_threshold(service);
     rules(service);
+    through(service);
+}
+
+/// Checks go through the virtual address only where clients' packets reach servers with it.
+fn through(service: &ServiceDraft<'_>) {
+    let Some(health) = &service.health else { return };
+    let own_way = match &service.kind {
+        Some(KindDraft::Layer7(_)) => {
+            Some("at layer 7 servers see connections of this node to their own address")
+        }
+        Some(KindDraft::Layer4(layer4)) if layer4.mode == Some(Mode4::Nat) => {
+            Some("in NAT mode servers see their own address, which is what checks ask anyway")
+        }
+        _ => None,
+    };
+    for check in health.checks().filter(|check| check.through == Through::Vip) {
+        if let Some(why) = own_way {
+            service.at.error("health", format!("{why}: remove `through = \"vip\"`"));
+            return;
+        }
+        if !check.check.is_connection() {
+            let kind = check.check.as_str();
+            let text = format!(
+                "a check of type {kind} can't go through the VIP, only checks over a TCP connection can: \
+                 remove `through`, or add one as [[service.health.also]]"
+            );
+            service.at.error("health", text);
+            return;
+        }
+    }
 }
 
 /// A fallback is reached like a server: what the mode can't do for servers, it can't do for it.
@@ -87,7 +118,7 @@ fn panic_threshold(service: &ServiceDraft<'_>) {
 
 /// Rules may only name servers of the service.
 fn rules(service: &ServiceDraft<'_>) {
-    let Some(crate::load::KindDraft::Layer7(layer7)) = &service.kind else { return };
+    let Some(KindDraft::Layer7(layer7)) = &service.kind else { return };
     if service.servers().iter().any(|server| server.name.is_none()) {
         return;
     }
