@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::Child;
 use std::sync::Mutex;
 
-use keel_api::{Client, ClientError, Committed, Intent, ServiceStatus, Status};
+use keel_api::{Client, ClientError, Committed, HealthFilter, Intent, ServerState, ServiceStatus, Status};
 use keel_lab::{Lab, LabError, Options, Topology};
 use tokio::runtime::{Builder, Runtime};
 
@@ -133,12 +133,18 @@ impl Rig {
         done
     }
 
-    /// Waits until the way to every server is known.
+    /// Waits until the way to every server is known, and how it is.
     pub fn settle(&self) {
-        eventually("every server's way is known", || {
+        eventually("every server's way and health are known, and in force", || {
+            let takes = self.ask(async |client| client.health(&HealthFilter::default()).await).unwrap();
             let services = self.services();
-            let mut servers = services.iter().flat_map(|service| &service.servers);
-            servers.all(|server| server.neighbour.as_ref().is_some_and(|n| n.mac.is_some()))
+            let servers = services.iter().flat_map(|s| s.servers.iter().map(move |server| (s, server)));
+            servers.zip(takes).all(|((service, server), health)| {
+                let reached = server.neighbour.as_ref().is_some_and(|n| n.mac.is_some());
+                let known = server.state != ServerState::Checking;
+                let in_force = service.layer == 7 || health.takes == (server.effective_weight > 0);
+                reached && known && in_force
+            })
         });
     }
 

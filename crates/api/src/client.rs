@@ -147,12 +147,18 @@ impl Client {
     }
 
     async fn call<T: DeserializeOwned>(&self, call: Call) -> Result<T, ClientError> {
+        let body = self.plain(call).await?;
+        let body = if body.is_empty() { Bytes::from_static(b"null") } else { body };
+        serde_json::from_slice(&body).map_err(|source| ClientError::Answer { source })
+    }
+
+    /// The body of a good answer, as it is; a problem is an error.
+    async fn plain(&self, call: Call) -> Result<Bytes, ClientError> {
         let response = self.send(call.into_request()?).await?;
         let status = response.status();
         let body = response.into_body();
         if status.is_success() {
-            let body = if status == StatusCode::NO_CONTENT { Bytes::from_static(b"null") } else { body };
-            return serde_json::from_slice(&body).map_err(|source| ClientError::Answer { source });
+            return Ok(body);
         }
         Err(serde_json::from_slice::<ApiError>(&body).unwrap_or_else(|_| unexpected(status, &body)).into())
     }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::caller::Caller;
 use crate::error::Result;
 use crate::types::{
-    Candidate, Committed, ConfigText, ConnectionFilter, ConnectionPage, Diff, DiffQuery, Drops, ExplainQuery,
-    Explanation, Fields, FloatingIp, Forgotten, NewFloatingIp, NewServer, NewService, Performance,
-    PersistenceFilter, PersistencePage, RealServerHelp, Revision, ServerAction, ServiceStatus, Status,
-    Validation,
+    AlertTest, Alerts, Candidate, CheckTest, Committed, ConfigText, ConnectionFilter, ConnectionPage, Diff,
+    DiffQuery, Drops, ExplainQuery, Explanation, Fields, FloatingIp, Forgotten, HealthFilter, NewFloatingIp,
+    NewServer, NewService, Performance, PersistenceFilter, PersistencePage, RealServerHelp, Revision,
+    ServerAction, ServerHealth, ServiceStatus, Status, Validation,
 };
 
 /// How a change is meant to be made.
@@ -183,6 +183,36 @@ pub trait Control: Send + Sync + 'static {
         caller: &Caller,
         query: ExplainQuery,
     ) -> impl Future<Output = Result<Explanation>> + Send;
+
+    /// What the checks of servers have found.
+    fn health(
+        &self,
+        caller: &Caller,
+        filter: &HealthFilter,
+    ) -> impl Future<Output = Result<Vec<ServerHealth>>> + Send;
+
+    /// Carries the checks of a service, or of one of its servers, out now. It changes no verdict.
+    fn test_health(
+        &self,
+        caller: &Caller,
+        filter: &HealthFilter,
+    ) -> impl Future<Output = Result<Vec<CheckTest>>> + Send;
+
+    /// Lets the lowest priority group that is up take over again, where that waits for somebody to say so.
+    fn fail_back(
+        &self,
+        caller: &Caller,
+        service: &str,
+    ) -> impl Future<Output = Result<Vec<ServerHealth>>> + Send;
+
+    /// How the channels are by which people are told.
+    fn alerts(&self, caller: &Caller) -> impl Future<Output = Result<Alerts>> + Send;
+
+    /// Sends a test report over every channel now, and says what came of it.
+    fn test_alerts(&self, caller: &Caller) -> impl Future<Output = Result<Vec<AlertTest>>> + Send;
+
+    /// Counters and states in the Prometheus exposition format.
+    fn metrics(&self, caller: &Caller) -> impl Future<Output = Result<String>> + Send;
 
     /// Dropped packets by reason.
     fn drops(&self, caller: &Caller) -> impl Future<Output = Result<Drops>> + Send;

@@ -15,10 +15,11 @@ use crate::caller::Caller;
 use crate::control::{Control, Intent};
 use crate::error::{ApiError, Result};
 use crate::types::{
-    AdminState, Candidate, Committed, ConfigText, ConnectionFilter, ConnectionPage, Diff, DiffQuery, Drops,
-    ExplainQuery, Explanation, Fields, FloatingIp, Forgotten, NewFloatingIp, NewServer, NewService,
-    Performance, PersistenceFilter, PersistencePage, PersistentClient, RealServerHelp, Revision,
-    ServerAction, ServerState, ServerStatus, ServiceStatus, Status, Validation,
+    AdminState, AlertTest, Alerts, Candidate, CheckTest, Committed, ConfigText, ConnectionFilter,
+    ConnectionPage, Diff, DiffQuery, Drops, ExplainQuery, Explanation, Fields, FloatingIp, Forgotten,
+    HealthFilter, NewFloatingIp, NewServer, NewService, Performance, PersistenceFilter, PersistencePage,
+    PersistentClient, RealServerHelp, Revision, ServerAction, ServerHealth, ServerState, ServerStatus,
+    ServiceStatus, Status, Validation,
 };
 
 /// The appliance in memory.
@@ -305,6 +306,41 @@ impl Control for Fake {
     async fn explain(&self, _: &Caller, query: ExplainQuery) -> Result<Explanation> {
         let known = self.state().services.iter().any(|s| s.address == query.vip);
         Ok(if known { sample::explanation() } else { sample::not_a_service() })
+    }
+
+    async fn health(&self, _: &Caller, filter: &HealthFilter) -> Result<Vec<ServerHealth>> {
+        let mut state = self.state();
+        if let Some(name) = &filter.service {
+            state.service(name)?;
+        }
+        Ok(sample::health()
+            .into_iter()
+            .filter(|one| filter.service.as_ref().is_none_or(|s| *s == one.service))
+            .collect())
+    }
+
+    async fn test_health(&self, _: &Caller, filter: &HealthFilter) -> Result<Vec<CheckTest>> {
+        if let Some(name) = &filter.service {
+            self.state().service(name)?;
+        }
+        Ok(sample::health_test())
+    }
+
+    async fn fail_back(&self, _: &Caller, service: &str) -> Result<Vec<ServerHealth>> {
+        self.state().service(service)?;
+        Ok(sample::health())
+    }
+
+    async fn alerts(&self, _: &Caller) -> Result<Alerts> {
+        Ok(sample::alerts())
+    }
+
+    async fn test_alerts(&self, _: &Caller) -> Result<Vec<AlertTest>> {
+        Ok(sample::alerts_test())
+    }
+
+    async fn metrics(&self, _: &Caller) -> Result<String> {
+        Ok("# EOF\n".to_owned())
     }
 
     async fn drops(&self, _: &Caller) -> Result<Drops> {

@@ -1,6 +1,8 @@
 //! One small function per route: take the request apart, call [`crate::Control`], answer.
 
+pub(crate) mod alerts;
 pub(crate) mod config;
+pub(crate) mod health;
 pub(crate) mod services;
 pub(crate) mod system;
 pub(crate) mod traffic;

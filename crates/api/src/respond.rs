@@ -20,6 +20,16 @@ impl<T: Serialize> IntoResponse for Answer<T> {
     }
 }
 
+/// Metrics as text (the Prometheus exposition format).
+pub(crate) struct Plain(pub(crate) String);
+
+impl IntoResponse for Plain {
+    fn into_response(self) -> Response {
+        ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], self.0)
+            .into_response()
+    }
+}
+
 /// An answer that belongs to one revision.
 pub(crate) trait Revisioned {
     fn revision(&self) -> u64;

@@ -10,7 +10,7 @@ use http::Method;
 
 use crate::caller::Role;
 use crate::control::Control;
-use crate::handlers::{config, services, system, traffic};
+use crate::handlers::{alerts, config, health, services, system, traffic};
 
 /// One row of the table.
 #[derive(Debug)]
@@ -93,6 +93,13 @@ pub fn routes<C: Control>() -> Vec<Route<C>> {
         patch("/api/v1/services/{service}/servers/{server}", Editor, services::set_server::<C>, "change settings of a server"),
         delete("/api/v1/services/{service}/servers/{server}", Editor, services::remove_server::<C>, "remove a server"),
         post("/api/v1/services/{service}/servers/{server}/action", Operator, services::act_on_server::<C>, "online, drain, halt, weight"),
+
+        get("/api/v1/health", Viewer, health::show::<C>, "what the checks of servers have found"),
+        post("/api/v1/health/test", Operator, health::test::<C>, "carry checks out now, step by step"),
+        post("/api/v1/services/{service}/failback", Operator, health::fail_back::<C>, "let the lowest priority group that is up take over again"),
+        get("/api/v1/alerts", Viewer, alerts::show::<C>, "how people are told, and whether that works"),
+        post("/api/v1/alerts/test", Operator, alerts::test::<C>, "send a test report over every channel"),
+        get("/metrics", Viewer, health::metrics::<C>, "counters and states for Prometheus"),
 
         get("/api/v1/config", Viewer, config::show::<C>, "the running configuration"),
         post("/api/v1/config/validate", Viewer, config::validate::<C>, "check a configuration, change nothing"),

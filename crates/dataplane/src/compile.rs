@@ -9,7 +9,7 @@ use keel_model::{
     AdminState, Cluster, Encapsulation, Host, Layer4, Layer4Settings, Mode4, Persistence, RemovedPolicy,
     Scheduler4, Server, Service, Transport,
 };
-use keel_pool::{Verdict, members};
+use keel_pool::{Outlook, Verdict, members};
 
 use crate::{Desired, DesiredServer, DesiredService};
 
@@ -59,20 +59,17 @@ pub fn same_place<'s>(service: &'s Service, server: &Server, addresses: &Address
     (holder.name != server.name).then_some(holder)
 }
 
-/// What the layer-4 services of `cluster` need in the maps. `verdicts` says how a server is, by service and server
-/// name. Servers whose name isn't resolved yet are left out, and those at the [same place](same_place) as another;
+/// What the layer-4 services of `cluster` need in the maps. `outlook` says how a service's servers are. Servers whose name isn't resolved yet are left out, and those at the [same place](same_place) as another;
 /// so are disabled services.
-pub fn compile(
-    cluster: &Cluster,
-    addresses: &Addresses,
-    verdicts: impl Fn(&str, &str) -> Verdict,
-) -> Desired {
+pub fn compile(cluster: &Cluster, addresses: &Addresses, outlook: impl Fn(&Service) -> Outlook) -> Desired {
     let services = cluster
         .services
         .iter()
         .filter(|service| service.enabled)
         .filter_map(|service| Some((service, service.as_layer4()?)))
-        .map(|(service, layer4)| compile_service(service, layer4, &cluster.layer4, addresses, &verdicts))
+        .map(|(service, layer4)| {
+            compile_service(service, layer4, &cluster.layer4, addresses, &outlook(service))
+        })
         .collect();
     Desired { services }
 }
@@ -82,25 +79,24 @@ fn compile_service(
     layer4: &Layer4,
     settings: &Layer4Settings,
     addresses: &Addresses,
-    verdicts: &impl Fn(&str, &str) -> Verdict,
+    outlook: &Outlook,
 ) -> DesiredService {
-    let given: Vec<Verdict> =
-        service.servers.iter().map(|s| verdicts(service.name.as_str(), s.name.as_str())).collect();
-    let membership = members(service, &given);
+    let membership = members(service, outlook);
     let timeouts = timeouts(layer4, settings);
     let holders = holders(service, addresses);
     let servers = service
         .servers
         .iter()
-        .zip(given)
-        .zip(membership.takes)
-        .filter(|((server, _), _)| {
+        .enumerate()
+        .filter(|(_, server)| {
             let holder = place(service, server, addresses).and_then(|here| holders.get(&here));
             holder.is_none_or(|holder| holder.name == server.name)
         })
-        .filter_map(|((server, verdict), takes)| {
+        .filter_map(|(i, server)| {
             let addr = address_of(service, server, addresses)?.into();
-            Some(compile_server(server, layer4, addr, verdict, takes, timeouts, membership.panic))
+            let verdict = outlook.verdicts.get(i).copied().unwrap_or(Verdict::Up);
+            let compiled = compile_server(server, layer4, addr, verdict, timeouts, membership.panic);
+            Some(DesiredServer { member: membership.takes[i], weight: membership.weights[i], ..compiled })
         })
         .collect();
     let persistence = service.persistence.as_ref();
@@ -121,7 +117,6 @@ fn compile_server(
     layer4: &Layer4,
     addr: Addr,
     verdict: Verdict,
-    takes: bool,
     timeouts: [u32; TIMEOUT_CLASSES],
     panic: bool,
 ) -> DesiredServer {
@@ -130,7 +125,7 @@ fn compile_server(
         (AdminState::Halt, _) => state::HALT,
         (AdminState::Drain, _) => state::DRAIN,
         (AdminState::Online, Verdict::Down) if !panic => state::DOWN,
-        (AdminState::Online, Verdict::Drain) => state::DRAIN,
+        (AdminState::Online, Verdict::Drain) if !panic => state::DRAIN,
         (AdminState::Online, _) => state::ONLINE,
     };
     DesiredServer {
@@ -145,7 +140,7 @@ fn compile_server(
             RemovedPolicy::Hold => policy::HOLD,
         },
         timeouts,
-        member: takes,
+        member: false,
         weight: server.weight,
         max_connections: server.max_connections,
         readmit_connections: readmit(server),
@@ -242,7 +237,7 @@ mod tests {
         }
         let (cluster, problems) = keel_model::load_cluster(&text);
         let cluster = cluster.unwrap_or_else(|| panic!("{problems:?}"));
-        compile(&cluster, addresses, |_, _| Verdict::Up).services.remove(0).servers
+        compile(&cluster, addresses, |_| Outlook::default()).services.remove(0).servers
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which server a new connection gets.
 mod support;
 use keel_abi::DropReason;
+use keel_pool::{Outlook, Verdict};
 use support::{
     Rig,
     packet::{ACK, FIN, Pkt, RST},
@@ -113,8 +114,27 @@ fn without_servers_new_connections_are_dropped_and_counted() {
     rig.dropped(&syn(1).build(), DropReason::NoServer);
     rig.apply(&cluster("mode = \"dr\"", &["state = \"halt\""]));
     rig.dropped(&syn(1).build(), DropReason::NoServer);
-    let desired = Rig::desire_with(&cluster("mode = \"dr\"", &[""]), |_, _| keel_pool::Verdict::Down);
+    let down = Outlook { verdicts: vec![Verdict::Down], ..Outlook::default() };
+    let desired = Rig::desire_with(&cluster("mode = \"dr\"", &[""]), down);
     rig.apply_desired(desired);
     rig.dropped(&syn(1).build(), DropReason::NoServer);
     assert_eq!(rig.entries("HALF_OPEN"), 0);
+}
+
+#[test]
+fn a_handshake_with_a_server_that_is_down_begins_anew_and_a_connection_goes_on() {
+    let text = cluster("mode = \"dr\"\nscheduler = \"rr\"", &["", ""]);
+    let mut rig = Rig::new(&text);
+    let (kept, refused) = (sequence(&rig, 2), rig.went_to(&syn(100)));
+    let down = |server: u8| {
+        let verdict = |n| if n == server { Verdict::Down } else { Verdict::Up };
+        Rig::desire_with(&text, Outlook { verdicts: [101, 102].map(verdict).to_vec(), ..Outlook::default() })
+    };
+    assert_eq!(rig.went_to(&syn(100)), refused, "as long as the server is there");
+    rig.apply_desired(down(refused));
+    assert_ne!(rig.went_to(&syn(100)), refused, "the same port again");
+    assert_eq!(rig.counts(&format!("192.168.2.{refused}")).0, 0);
+    for (n, server) in kept.iter().enumerate() {
+        assert_eq!(rig.went_to(&Pkt::tcp(&client(n as u32), VIP, ACK)), *server);
+    }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    apply, completions, config, connections, drops, explain, floating, perf, persistence, realserver, server,
-    service, status, version,
+    alerts, apply, completions, config, connections, drops, explain, floating, health, perf, persistence,
+    realserver, server, service, status, version,
 };
 use crate::style::ColorChoice;
 
@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Connections(connections::Connections),
     Persistence(persistence::Persistence),
     Explain(explain::Explain),
+    Health(health::Health),
+    Alerts(alerts::Alerts),
     Drops(drops::Drops),
     Perf(perf::Perf),
     Realserver(realserver::RealServer),

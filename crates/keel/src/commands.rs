@@ -1,5 +1,6 @@
 //! The commands, one file each: its arguments, what it asks, how the answer looks.
 
+pub mod alerts;
 pub(crate) mod apply;
 pub(crate) mod completions;
 pub mod config;
@@ -7,6 +8,7 @@ pub mod connections;
 pub mod drops;
 pub mod explain;
 pub mod floating;
+pub mod health;
 pub mod perf;
 pub mod persistence;
 pub(crate) mod realserver;
@@ -36,6 +38,8 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_>) -> Outcome 
         Command::Connections(command) => command.run(context).await,
         Command::Persistence(command) => command.run(context).await,
         Command::Explain(command) => command.run(context).await,
+        Command::Health(command) => command.run(context).await,
+        Command::Alerts(command) => command.run(context).await,
         Command::Drops(command) => command.run(context).await,
         Command::Perf(command) => command.run(context).await,
         Command::Realserver(command) => command.run(context).await,

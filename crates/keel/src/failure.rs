@@ -45,6 +45,9 @@ pub enum Failure {
     /// The answer was that the configuration is refused; it has been shown.
     #[error("the configuration is refused")]
     Refused,
+    /// What was asked for was done and shown, and is not good.
+    #[error("{0}")]
+    NotGood(String),
     /// The answer could not be written.
     #[error("writing the answer failed")]
     Write(#[source] io::Error),

@@ -24,7 +24,8 @@ use keel_api::Client;
 pub use address::{Endpoint, NamedTarget, Target, VirtualEndpoint};
 pub use cli::{Cli, command};
 pub use commands::{
-    Overview, config, connections, drops, explain, floating, perf, persistence, service, status,
+    Overview, alerts, config, connections, drops, explain, floating, health, perf, persistence, service,
+    status,
 };
 pub use failure::{Failure, code};
 pub use out::Out;

@@ -81,6 +81,7 @@ async fn every_command_that_looks_answers_in_text_and_in_json() {
         "explain 192.168.3.10 192.168.1.100:80",
         "explain [2001:db8::1]:99 [2001:db8::2]:53 udp",
         "drops --all",
+        "alerts",
         "perf",
         "realserver HTTP-Cluster --os windows",
         "version",

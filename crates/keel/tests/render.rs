@@ -6,7 +6,8 @@ mod support;
 use keel_api::fake::sample;
 use keel_api::{Diff, ExplainQuery, Explanation, Protocol};
 use keel_cli::{
-    Overview, Style, config, connections, drops, explain, floating, perf, persistence, service, status,
+    Overview, Style, alerts, config, connections, drops, explain, floating, health, perf, persistence,
+    service, status,
 };
 use support::golden;
 
@@ -53,6 +54,21 @@ fn services_are_as_committed() {
     in_every_style("service-show", |style| service::show(&sample::services()[0], style));
     assert!(longest_line(&service::list(&sample::services(), &NARROW)) <= 80);
     assert!(longest_line(&service::show(&sample::services()[0], &NARROW)) <= 80);
+}
+
+#[test]
+fn health_is_as_committed() {
+    in_every_style("health", |style| health::show(&sample::health(), style));
+    in_every_style("health-history", |style| health::history(&sample::health(), style));
+    in_every_style("health-test", |style| health::tests(&sample::health_test(), style));
+    assert!(longest_line(&health::show(&sample::health(), &NARROW)) <= 80);
+}
+
+#[test]
+fn alerts_are_as_committed() {
+    in_every_style("alerts", |style| alerts::show(&sample::alerts(), style));
+    in_every_style("alerts-test", |style| alerts::tests(&sample::alerts_test(), style));
+    assert!(longest_line(&alerts::show(&sample::alerts(), &NARROW)) <= 80);
 }
 
 #[test]

@@ -30,4 +30,8 @@ pub(crate) struct Args {
     /// All connections through this node end.
     #[arg(long)]
     pub(crate) detach: bool,
+
+    /// Run the scripts of health checks for the keeld at the other end of standard input. Not for people.
+    #[arg(long, hide = true)]
+    pub(crate) serve_scripts: bool,
 }

@@ -163,6 +163,7 @@ impl Node {
             info!(revision = done.revision, changes = done.changes.len(), "configuration in force");
         }
         self.cluster = cluster;
+        self.configure_alerts();
         let wanted = names::wanted(&self.cluster);
         self.names.keep(&wanted, clock::now());
         if !self.names.unknown(wanted).is_empty() {
@@ -180,18 +181,21 @@ impl Node {
 
     /// Makes packet path, addresses and next hops what the configuration says.
     pub(crate) async fn apply_all(&mut self) {
+        self.configure_health();
         match self.apply_services() {
             Ok(_) => self.succeed("packet path"),
             Err(error) => self.fail("packet path", &error),
         }
         self.resolve_new_hops().await;
         self.apply_addresses().await;
+        self.tell_changes();
     }
 
     fn committed(&self, done: keel_store::Committed, problems: Vec<Problem>) -> Committed {
         let mut warnings = problems;
         warnings.extend(done.warning.map(|text| Problem::warning("", text)));
         warnings.extend(self.unresolved_names());
+        warnings.extend(self.health_problems());
         warnings.extend(
             self.failures.iter().map(|(subject, text)| Problem::warning(subject.clone(), text.clone())),
         );

@@ -3,17 +3,19 @@ mod persistence;
 mod presence;
 
 use keel_api::{
-    ApiError, Caller, Candidate, Committed, ConfigText, ConnectionFilter, ConnectionPage, Control, Diff,
-    DiffQuery, Drops, ExplainQuery, Explanation, Fields, FloatingIp, Forgotten, Intent, NewFloatingIp,
-    NewServer, NewService, Performance, PersistenceFilter, PersistencePage, RealServerHelp, Revision,
-    ServerAction, ServiceStatus, Status, Validation, settings,
+    AlertTest, Alerts, ApiError, Caller, Candidate, CheckTest, Committed, ConfigText, ConnectionFilter,
+    ConnectionPage, Control, Diff, DiffQuery, Drops, ExplainQuery, Explanation, Fields, FloatingIp,
+    Forgotten, HealthFilter, Intent, NewFloatingIp, NewServer, NewService, Performance, PersistenceFilter,
+    PersistencePage, RealServerHelp, Revision, ServerAction, ServerHealth, ServiceStatus, Status, Validation,
+    settings,
 };
 use keel_model::{AdminState, Cluster, Problem, edit, realserver};
 
 use crate::{
-    clock,
+    alerts, clock,
     commit::{diff_of, refused},
     daemon::Shared,
+    health,
     interfaces::chain,
     lookup::foresee,
     node::Read,
@@ -330,6 +332,33 @@ impl Control for App {
 
     async fn explain(&self, _: &Caller, query: ExplainQuery) -> Result<Explanation> {
         self.node.lock().await.explain(&query)
+    }
+
+    async fn health(&self, _: &Caller, filter: &HealthFilter) -> Result<Vec<ServerHealth>> {
+        self.node.lock().await.health_report(filter)
+    }
+
+    async fn test_health(&self, _: &Caller, filter: &HealthFilter) -> Result<Vec<CheckTest>> {
+        health::test(&self.node, filter).await
+    }
+
+    async fn fail_back(&self, _: &Caller, service: &str) -> Result<Vec<ServerHealth>> {
+        self.check(|cluster| presence::known(cluster, service, None)).await?;
+        let mut node = self.node.lock().await;
+        node.fail_back(service);
+        node.health_report(&HealthFilter { service: Some(service.to_owned()), server: None })
+    }
+
+    async fn alerts(&self, _: &Caller) -> Result<Alerts> {
+        Ok(self.node.lock().await.alerts_report())
+    }
+
+    async fn test_alerts(&self, _: &Caller) -> Result<Vec<AlertTest>> {
+        alerts::test(&self.node).await
+    }
+
+    async fn metrics(&self, _: &Caller) -> Result<String> {
+        Ok(self.node.lock().await.metrics())
     }
 
     async fn drops(&self, _: &Caller) -> Result<Drops> {

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
+    os::unix::net::UnixStream,
     path::Path,
     sync::{
         Arc,
@@ -24,6 +25,8 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
+use crate::alerts::{self, Alerts};
+use crate::health;
 use crate::{
     addresses::{Floating, floating_of},
     args::Args,
@@ -53,7 +56,7 @@ const KEEP: Duration = Duration::from_secs(30);
 pub(crate) type Shared = Arc<Mutex<Node>>;
 
 /// Runs until told to stop.
-pub(crate) async fn run(args: Args) -> Result<()> {
+pub(crate) async fn run(args: Args, scripts: Option<UnixStream>) -> Result<()> {
     for folder in [&args.config_dir, &args.state_dir, &args.run_dir] {
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     }
@@ -61,7 +64,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let listener =
         keel_api::bind(&keel_api::socket_path(&args.run_dir)).context("opening the control socket")?;
     let watch = Netlink::watch().context("following the kernel's network tables")?;
-    let node = start(&args).await?;
+    let node = start(&args, scripts).await?;
     // The socket is bound and has its group; nothing that follows needs more.
     privileges::shed();
     let node: Shared = Arc::new(Mutex::new(node));
@@ -77,6 +80,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     tasks.spawn(tick(node.clone(), noted));
     tasks.spawn(sample(node.clone()));
     tasks.spawn(lookup::follow_names(node.clone()));
+    tasks.spawn(health::follow(node.clone()));
     let broken = Arc::new(AtomicBool::new(false));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let told = broken.clone();
@@ -88,9 +92,10 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         }
     };
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
-    keel_api::serve(listener, Arc::new(App::new(node)), shutdown)
+    keel_api::serve(listener, Arc::new(App::new(node.clone())), shutdown)
         .await
         .context("serving the control socket")?;
+    alerts::finish(&node).await;
     info!("stopped; packets are forwarded on (`keeld --detach` ends that)");
     remove(&pid);
     remove(&keel_api::socket_path(&args.run_dir));
@@ -114,7 +119,7 @@ fn check_kernel(args: &Args) -> Result<()> {
     Ok(())
 }
 
-async fn start(args: &Args) -> Result<Node> {
+async fn start(args: &Args, scripts: Option<UnixStream>) -> Result<Node> {
     let (mut store, repairs) = Store::open_at(&args.config_dir, &args.state_dir, clock::now())
         .context("opening the configuration's revisions")?;
     let journal = Journal::open(RealFs, &args.state_dir).context("opening the journal")?;
@@ -139,6 +144,7 @@ async fn start(args: &Args) -> Result<Node> {
         cluster,
         config,
         dataplane,
+        in_force: keel_dataplane::Desired::default(),
         netlink,
         links: BTreeMap::new(),
         met: BTreeSet::new(),
@@ -149,9 +155,12 @@ async fn start(args: &Args) -> Result<Node> {
         hops: HashMap::new(),
         unreachable: BTreeSet::new(),
         reachability_changed: false,
+        ways_changed: false,
         next_resolved: 0,
         sampler: Sampler::default(),
         retired,
+        health: health::Health::open(args.config_dir.clone(), &args.state_dir, scripts),
+        alerts: Alerts::open(&args.config_dir),
         journal,
         stuck: HashMap::new(),
         last_sweep: keel_dataplane::Swept::default(),
@@ -169,6 +178,9 @@ async fn start(args: &Args) -> Result<Node> {
     let answered = lookup::look_up_all(unknown, lookup::AT_START).await;
     node.names.take(answered, clock::now());
     node.names.keep(&names::wanted(&node.cluster), clock::now());
+    node.configure_health();
+    node.configure_alerts();
+    node.begin_to_watch();
     node.apply_services().context("filling the packet path's maps")?;
     node.resolve_new_hops().await;
     node.former.save();
@@ -176,6 +188,7 @@ async fn start(args: &Args) -> Result<Node> {
     node.dataplane.set_active(true).context("switching the packet path on")?;
     node.attach_interfaces();
     node.remove_predecessors();
+    node.health.start().context("starting the health checks")?;
     // After the packet path: a client that finds an address must not meet the kernel's refusals either.
     node.apply_addresses().await;
     Ok(node)
@@ -282,6 +295,7 @@ async fn tick(node: Shared, noted: Noted) {
             node.resolve_pending().await;
         }
         node.follow_reachability();
+        node.follow_ways();
         node.former.save();
     }
 }
@@ -338,6 +352,7 @@ impl Node {
                 }
                 self.stuck.clone_from(&swept.stuck);
                 self.last_sweep = swept;
+                self.suspect_the_stuck();
                 self.succeed("housekeeping");
             }
             Err(error) => self.fail("housekeeping", &error),

@@ -109,5 +109,6 @@ impl Node {
         self.remove_predecessors();
         self.apply_routes().await;
         self.apply_addresses().await;
+        self.tell_certificates();
     }
 }

@@ -27,13 +27,15 @@ pub(crate) struct Hop {
     pub(crate) mac: Option<keel_net::MacAddr>,
     /// Why there is none.
     pub(crate) why: Option<String>,
+    /// Our own addresses that checks through a virtual address use.
+    pub(crate) sources: Vec<IpAddr>,
     /// Since when there has been none.
     failing_since: Option<Instant>,
 }
 
 impl Hop {
     fn failing(why: String) -> Self {
-        Self { route: None, mac: None, why: Some(why), failing_since: None }
+        Self { route: None, mac: None, why: Some(why), sources: Vec::new(), failing_since: None }
     }
 }
 
@@ -44,6 +46,11 @@ impl Node {
         self.hops.retain(|address, _| remotes.contains(&Addr::from(*address)));
         self.unreachable.retain(|address| remotes.contains(&Addr::from(*address)));
         self.release_neighbours().await;
+        for remote in &remotes {
+            if self.lacks_source(IpAddr::from(*remote)) {
+                self.resolve(IpAddr::from(*remote)).await;
+            }
+        }
         let new = remotes.iter().any(|remote| !self.hops.contains_key(&IpAddr::from(*remote)));
         self.resolve_pending().await;
         let deadline = Instant::now() + PATIENCE;
@@ -51,6 +58,7 @@ impl Node {
             tokio::time::sleep(Duration::from_millis(5)).await;
             self.resolve_pending().await;
         }
+        self.follow_ways();
     }
 
     /// Lets go of neighbours that lead to no server any more.
@@ -113,7 +121,7 @@ impl Node {
             let reachable = self.dataplane.path(Addr::from(address)).ok().flatten();
             let reachable = reachable.is_some_and(|path| path.state == keel_abi::PATH_REACHABLE);
             if reachable && since.elapsed() < GRACE {
-                self.hops.insert(address, hop);
+                self.know_hop(address, hop);
                 return;
             }
         }
@@ -130,6 +138,13 @@ impl Node {
             Ok(()) => self.succeed(&subject),
             Err(error) => self.fail(&subject, &error),
         }
+        self.know_hop(address, hop);
+    }
+
+    fn know_hop(&mut self, address: IpAddr, hop: Hop) {
+        let way = |hop: &Hop| (hop.mac, hop.route.clone(), hop.sources.clone());
+        let former = self.hops.get(&address).map(way);
+        self.ways_changed |= former != Some(way(&hop));
         self.hops.insert(address, hop);
     }
 
@@ -142,6 +157,7 @@ impl Node {
             Ok(_) => self.succeed("packet path"),
             Err(error) => self.fail("packet path", &error),
         }
+        self.tell_changes();
     }
 
     async fn look(&mut self, address: IpAddr) -> Hop {
@@ -167,7 +183,8 @@ impl Node {
                 route.interface_name
             )
         });
-        Hop { route: Some(route), mac, why, failing_since: None }
+        let sources = self.sources(address, &route).await;
+        Hop { route: Some(route), mac, why, sources, failing_since: None }
     }
 
     /// The neighbour's address as the kernel has it now; makes the kernel ask, and keep asking, if it doesn't.
@@ -184,7 +201,7 @@ impl Node {
         Ok(usable)
     }
 
-    fn map_hop(&self, address: IpAddr, route: &NextHop, mac: keel_net::MacAddr) -> Option<MapHop> {
+    pub(crate) fn map_hop(&self, address: IpAddr, route: &NextHop, mac: keel_net::MacAddr) -> Option<MapHop> {
         let (ifindex, vlan) = route.vlan.map_or((route.interface, 0), |vlan| (vlan.parent, vlan.id));
         let own = self.links.get(&ifindex)?.mac?;
         let settings = &self.cluster.layer4;

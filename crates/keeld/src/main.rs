@@ -3,6 +3,7 @@
 //! traffic runs.
 
 mod addresses;
+mod alerts;
 mod args;
 mod audit;
 mod clock;
@@ -13,9 +14,12 @@ mod detach;
 mod explain;
 mod follow;
 mod former;
+mod health;
+mod helper;
 mod hops;
 mod interfaces;
 mod lookup;
+mod metrics;
 mod names;
 mod node;
 mod placing;
@@ -38,6 +42,10 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let filter = EnvFilter::try_from_env("KEEL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    if args.serve_scripts {
+        return helper::serve();
+    }
+    let scripts = if args.detach { None } else { helper::start() };
     privileges::limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -48,7 +56,7 @@ fn main() -> Result<()> {
     let done = if args.detach {
         runtime.block_on(detach::detach(&args))
     } else {
-        runtime.block_on(daemon::run(args))
+        runtime.block_on(daemon::run(args, scripts))
     };
     // A name server that doesn't answer may hold a thread for half a minute; nothing waits for that.
     runtime.shutdown_background();

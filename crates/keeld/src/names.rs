@@ -23,6 +23,9 @@ const SPARE: usize = 256;
 /// An answer that hasn't changed is written down again when the file is older than this.
 const REFRESH: SignedDuration = SignedDuration::from_hours(1);
 
+/// Why a name has no address before the first answer.
+pub(crate) const NOT_YET: &str = "not looked up yet";
+
 /// A name, and which family its service prefers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Asked {
@@ -175,7 +178,7 @@ impl Names {
         let asked = Asked { name: name.clone(), v6: service.address.is_ipv6() };
         let why = self.failures.get(&asked).cloned();
         match self.answers.get(&asked) {
-            None => Some(Trouble::Unresolved(why.unwrap_or_else(|| "not looked up yet".to_owned()))),
+            None => Some(Trouble::Unresolved(why.unwrap_or_else(|| NOT_YET.to_owned()))),
             Some(answer) if keel_dataplane::address_of(service, server, &self.addresses).is_none() => {
                 let (has, needs) = if asked.v6 { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
                 Some(Trouble::Unresolved(format!(

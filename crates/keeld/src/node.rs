@@ -1,6 +1,6 @@
 //! Everything this node knows and holds, behind one lock.
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -9,10 +9,12 @@ use keel_abi::Addr;
 use keel_dataplane::{Dataplane, Desired, ServerId, Stuck, compile};
 use keel_model::{Cluster, Node as NodeConfig, Problem, check_together, load_cluster};
 use keel_net::{Link, Netlink};
-use keel_pool::Verdict;
 use keel_store::{Journal, RealFs, Store};
 
-use crate::{addresses::Floating, former::Former, names::Names, rates::Sampler, retired::Retired};
+use crate::{
+    addresses::Floating, alerts::Alerts, former::Former, health::Health, names::Names, rates::Sampler,
+    retired::Retired,
+};
 
 /// The node's state.
 pub(crate) struct Node {
@@ -20,6 +22,8 @@ pub(crate) struct Node {
     pub(crate) cluster: Cluster,
     pub(crate) config: NodeConfig,
     pub(crate) dataplane: Dataplane,
+    /// What its maps hold.
+    pub(crate) in_force: Desired,
     pub(crate) netlink: Netlink,
     /// Our interfaces, by index.
     pub(crate) links: BTreeMap<u32, Link>,
@@ -36,10 +40,14 @@ pub(crate) struct Node {
     /// Servers whose next hop doesn't answer, and whether that has changed since the maps were last written.
     pub(crate) unreachable: BTreeSet<IpAddr>,
     pub(crate) reachability_changed: bool,
+    /// The way to a server has changed since checks were told.
+    pub(crate) ways_changed: bool,
     /// Where [`Node::resolve_some`] goes on.
     pub(crate) next_resolved: usize,
     pub(crate) sampler: Sampler,
     pub(crate) retired: Retired,
+    pub(crate) health: Health,
+    pub(crate) alerts: Alerts,
     pub(crate) journal: Journal<RealFs>,
     /// Handshakes that don't come to an end, from the last sweep.
     pub(crate) stuck: HashMap<ServerId, Stuck>,
@@ -58,39 +66,21 @@ pub(crate) enum Attachment {
 }
 
 impl Node {
-    /// What the layer-4 services need in the maps now. Until health checks exist a server counts as up as long as its
-    /// next hop answers.
+    /// What the layer-4 services need in the maps now.
     pub(crate) fn desired(&self) -> Desired {
         self.desired_of(&self.cluster)
     }
 
     /// What another configuration would need.
     pub(crate) fn desired_of(&self, cluster: &Cluster) -> Desired {
-        let down = self.unreachable_servers(cluster);
-        let verdict = |service: &str, server: &str| {
-            if down.contains(&(service, server)) { Verdict::Down } else { Verdict::Up }
-        };
-        compile(cluster, self.names.addresses(), verdict)
-    }
-
-    fn unreachable_servers<'a>(&self, cluster: &'a Cluster) -> HashSet<(&'a str, &'a str)> {
-        if self.unreachable.is_empty() {
-            return HashSet::new();
-        }
-        let servers =
-            cluster.services.iter().flat_map(|service| service.servers.iter().map(move |s| (service, s)));
-        servers
-            .filter(|(service, server)| {
-                self.address_of(service, server).is_some_and(|ip| self.unreachable.contains(&ip))
-            })
-            .map(|(service, server)| (service.name.as_str(), server.name.as_str()))
-            .collect()
+        compile(cluster, self.names.addresses(), |service| self.outlook(service))
     }
 
     /// Puts the services in force.
     pub(crate) fn apply_services(&mut self) -> Result<usize, keel_dataplane::DataplaneError> {
         let desired = self.desired();
         let writes = self.dataplane.apply(&desired)?;
+        self.in_force = desired;
         self.names.applied();
         Ok(writes)
     }

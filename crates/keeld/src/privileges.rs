@@ -66,6 +66,15 @@ pub(crate) fn limit() {
     }
 }
 
+/// Gives everything up, for good: for a process that runs what others have written.
+pub(crate) fn give_up() -> Result<()> {
+    set_no_new_privs(true)?;
+    clear_ambient_capability_set()?;
+    let nothing = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: nothing, permitted: nothing, inheritable: nothing })?;
+    Ok(())
+}
+
 /// Gives up what this thread doesn't need.
 pub(crate) fn shed() {
     if let Err(error) = try_to_shed() {

@@ -7,12 +7,13 @@ use std::{
 use keel_abi::{Addr, DropReason, Load, state};
 use keel_api::{
     ApiError, Attachment as Shown, Connection, ConnectionCounts, ConnectionFilter, ConnectionFlag,
-    ConnectionPage, ConnectionState, Counters, CpuLoad, Drop, Drops, Engine, FloatingIp, MapFill, Mode,
-    Neighbour, NodeRole, Performance, ProgramStats, Protocol, Rates, ServerState, ServerStatus,
+    ConnectionPage, ConnectionState, Counters, CpuLoad, Drop, Drops, Engine, FloatingIp, Light, MapFill,
+    Mode, Neighbour, NodeRole, Performance, ProgramStats, Protocol, Rates, ServerState, ServerStatus,
     ServiceStatus, Status, Totals, Versions, light_of,
 };
 use keel_dataplane::{ConnectionRow, DesiredService, Fill, ServerCounters, ServerId};
 use keel_model::{AdminState, Server, Service, ServiceKind};
+use keel_pool::Verdict;
 
 use crate::{
     clock,
@@ -51,9 +52,9 @@ fn counts(load: Load, persistent: u64) -> ConnectionCounts {
 impl Node {
     /// All services with their servers.
     pub(crate) fn services(&self) -> Vec<ServiceStatus> {
-        let desired = self.desired();
+        // What packets meet now: it may be a moment older than what is known.
         let compiled: HashMap<&str, &DesiredService> =
-            desired.services.iter().map(|s| (s.name.as_str(), s)).collect();
+            self.in_force.services.iter().map(|s| (s.name.as_str(), s)).collect();
         let (ids, sticking) = (self.identities(), self.sticking());
         self.cluster
             .services
@@ -87,10 +88,15 @@ impl Node {
                     .zip(desired)
                     .and_then(|(slot, d)| ids.get(&(slot, d.addr, d.port_be, d.mode)).copied());
                 let persistent = id.and_then(|id| sticking.get(&id).copied()).unwrap_or_default();
-                self.server_status(service, server, id, desired.is_some_and(|d| d.member), persistent)
+                let weight = desired.filter(|d| d.member).map_or(0, |d| d.weight);
+                self.server_status(service, server, id, weight, persistent)
             })
             .collect();
-        let (light, reason) = light_of(service.enabled, servers.iter().map(|s| (s.name.as_str(), s.state)));
+        let (light, reason) = if service.enabled && service.layer() == 7 {
+            (Light::Red, "nobody answers: the layer-7 engine is not running".to_owned())
+        } else {
+            light_of(service.enabled, servers.iter().map(|s| (s.name.as_str(), s.state)))
+        };
         let (mut sum, mut rates, mut connections) =
             (ServerCounters::default(), Rates::default(), ConnectionCounts::default());
         if let Some(slot) = slot {
@@ -139,7 +145,7 @@ impl Node {
         service: &Service,
         server: &Server,
         id: Option<ServerId>,
-        member: bool,
+        weight: u16,
         persistent: u64,
     ) -> ServerStatus {
         let ip = self.address_of(service, server);
@@ -152,13 +158,14 @@ impl Node {
             ip,
             port: server.port,
             weight: server.weight,
-            effective_weight: if member { server.weight } else { 0 },
+            effective_weight: weight,
             priority: server.priority,
             min_connections: server.min_connections,
             max_connections: server.max_connections,
             admin: server.state,
             state,
             reason,
+            since: self.checked(service, server).and_then(|(.., since)| since),
             hint: id.and_then(|id| self.hint(service, id)),
             neighbour: ip.and_then(|ip| self.neighbour_view(ip)),
             connections: counts(load, persistent),
@@ -167,14 +174,16 @@ impl Node {
         }
     }
 
-    fn server_state(&self, service: &Service, server: &Server, ip: Option<IpAddr>) -> (ServerState, String) {
+    pub(crate) fn server_state(
+        &self,
+        service: &Service,
+        server: &Server,
+        ip: Option<IpAddr>,
+    ) -> (ServerState, String) {
         match server.state {
             AdminState::Halt => return (ServerState::Halted, "taken out by hand".to_owned()),
             AdminState::Drain => return (ServerState::Draining, "no new connections, by hand".to_owned()),
             AdminState::Online => {}
-        }
-        if service.as_layer4().is_none() {
-            return (ServerState::Unchecked, "the layer-7 engine is not running".to_owned());
         }
         let Some(ip) = ip else {
             let why = match self.names.trouble(service, server) {
@@ -186,12 +195,19 @@ impl Node {
         if let Some(Trouble::Taken { address, by }) = self.names.trouble(service, server) {
             return (ServerState::Down, format!("not used: it is at {address}, where {by} is already"));
         }
-        match self.hops.get(&ip) {
-            Some(hop) if hop.mac.is_none() => {
-                (ServerState::Down, hop.why.clone().unwrap_or_else(|| "not reached yet".to_owned()))
-            }
-            _ => (ServerState::Unchecked, String::new()),
+        if let Some(hop) = self.hops.get(&ip).filter(|hop| hop.mac.is_none()) {
+            return (ServerState::Down, hop.why.clone().unwrap_or_else(|| "not reached yet".to_owned()));
         }
+        let Some((verdict, reason, _)) = self.checked(service, server) else {
+            return (ServerState::Unchecked, String::new());
+        };
+        let state = match verdict {
+            Verdict::Unknown => ServerState::Checking,
+            Verdict::Up => ServerState::Up,
+            Verdict::Drain => ServerState::Draining,
+            Verdict::Down => ServerState::Down,
+        };
+        (state, reason)
     }
 
     fn neighbour_view(&self, ip: IpAddr) -> Option<Neighbour> {
@@ -250,9 +266,16 @@ impl Node {
         vec![
             engine("layer 4", self.dataplane.is_active().unwrap_or(false), "packet path in the kernel"),
             engine("layer 7", false, &layer7_note),
-            engine("health checks", false, "servers count as up as long as they can be reached"),
+            engine("health checks", self.health.is_running(), &self.checks_note()),
             engine("pair", false, "this node stands alone"),
         ]
+    }
+
+    fn checks_note(&self) -> String {
+        match self.health.count() {
+            0 => "nothing is to be checked".to_owned(),
+            count => format!("{count} checks"),
+        }
     }
 
     fn shown_attachments(&self) -> Vec<Shown> {

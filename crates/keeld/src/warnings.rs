@@ -39,6 +39,7 @@ impl Node {
             }
         }
         warnings.extend(self.names_in_trouble());
+        warnings.extend(self.alerts_in_trouble());
         warnings.extend(self.resized());
         let refused = self.dataplane.totals().map_or(0, |totals| totals.table_full);
         warnings.extend(self.last_sweep.fullness.iter().filter_map(|fill| crowded(fill, refused)));

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    address::{AddressAttribute, AddressFlags, AddressMessage},
+    address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo},
 };
 use serde::Serialize;
 
@@ -32,11 +32,15 @@ pub struct AddressOptions {
     pub no_prefix_route: bool,
     /// Use the address at once, without duplicate address detection. IPv6 only; IPv4 has none.
     pub no_dad: bool,
+    /// The kernel doesn't choose it as the source of what this machine itself sends, as long as there is another one
+    /// (RFC 4862, 5.5.4). IPv6 only; of IPv4's addresses the first of a network is chosen.
+    pub never_source: bool,
 }
 
 impl AddressOptions {
-    /// What a floating address needs: usable at once, and no second connected route beside the interface's own.
-    pub const FLOATING: Self = Self { no_prefix_route: true, no_dad: true };
+    /// What a floating address needs: usable at once, no second connected route beside the interface's own, and no source
+    /// of anything: answers to it would be taken for clients' packets.
+    pub const FLOATING: Self = Self { no_prefix_route: true, no_dad: true, never_source: true };
 
     fn flags(self) -> AddressFlags {
         let mut flags = AddressFlags::empty();
@@ -140,6 +144,11 @@ impl Netlink {
         let flags = options.flags();
         if !flags.is_empty() {
             message.attributes.push(AddressAttribute::Flags(flags));
+        }
+        if options.never_source && address.addr().is_ipv6() {
+            let mut lifetimes = CacheInfo::default();
+            (lifetimes.ifa_preferred, lifetimes.ifa_valid) = (0, u32::MAX);
+            message.attributes.push(AddressAttribute::CacheInfo(lifetimes));
         }
         self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
             .await

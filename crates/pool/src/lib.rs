@@ -1,7 +1,16 @@
-//! Which servers of a service take new connections now: administrative state, health verdicts, weights, priority
-//! groups and the panic threshold, in one pure function. It schedules nothing (that is `keel-abi` in the packet path)
-//! and checks nothing.
+//! Which servers of a service take new connections now. From answers to verdicts (one check over time, several checks
+//! together), from verdicts, administrative state, weights, priority groups and thresholds to members, in pure functions
+//! that are told the time. It schedules nothing (that is `keel-abi` in the packet path) and checks nothing (that is
+//! `keel-probe`).
 
+mod combine;
 mod members;
+mod outcome;
+mod ramp;
+mod watch;
 
-pub use members::{Membership, Verdict, members};
+pub use combine::combine;
+pub use members::{Membership, Outlook, Verdict, members};
+pub use outcome::Outcome;
+pub use ramp::{next_step, ramp};
+pub use watch::{FIRST_INTERVAL, MOST_DOUBLINGS, Rhythm, Watch, first_check};

@@ -1,9 +1,11 @@
 //! From a service's servers and their verdicts to the ones that take new connections.
-use keel_model::{AdminState, Server, Service};
+use keel_model::{AdminState, Failback, PanicAction, Server, Service};
 
 /// What is known about a server's health.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Verdict {
+    /// Nothing yet.
+    Unknown,
     /// It works, or nobody checks.
     Up,
     /// It doesn't.
@@ -12,107 +14,90 @@ pub enum Verdict {
     Drain,
 }
 
+/// What is known about the servers of one service, in their order. What is missing counts as up with its whole weight.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Outlook {
+    /// How each is.
+    pub verdicts: Vec<Verdict>,
+    /// How much of its weight each gets now, per cent: an agent's wish, a slow start.
+    pub shares: Vec<u16>,
+    /// The priority group that took connections last, where it stays by itself ([`Failback::Manual`]).
+    pub held: Option<u16>,
+}
+
 /// The outcome for one service.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Membership {
     /// For each server, in order: takes new connections.
     pub takes: Vec<bool>,
+    /// For each server: the weight in force.
+    pub weights: Vec<u16>,
     /// Too few servers were up, so all that aren't taken out by hand are used.
     pub panic: bool,
+    /// Nobody takes connections, so the fallback server does.
+    pub fallback: bool,
+    /// The priority group that takes connections because it is up and every lower one is known not to be: the group to
+    /// hold from now on.
+    pub group: Option<u16>,
 }
 
-/// Decides who takes new connections. `verdicts` stand in the order of the servers.
+/// Decides who takes new connections.
 ///
 /// A server counts if it is online by hand and has a weight. Of those, the ones that are up; of those, the group with
-/// the lowest priority number. If fewer than `panic_threshold` per cent of those that count are up, health is not
-/// believed and all that count are used.
-pub fn members(service: &Service, verdicts: &[Verdict]) -> Membership {
-    let verdict = |i: usize| verdicts.get(i).copied().unwrap_or(Verdict::Up);
+/// the lowest priority number, or the one that is held. If fewer than `panic_threshold` per cent of those that count
+/// may be up, health is not believed and all that count are used, or nobody is, as the service says. While none is
+/// known to be up, the ones that nothing is known about take connections: better than nobody.
+pub fn members(service: &Service, outlook: &Outlook) -> Membership {
+    let verdict = |i: usize| outlook.verdicts.get(i).copied().unwrap_or(Verdict::Up);
     let counts = |server: &Server| server.state == AdminState::Online && server.weight > 0;
-    let counted = service.servers.iter().filter(|s| counts(s)).count();
-    let up = |(i, server): &(usize, &Server)| counts(server) && verdict(*i) == Verdict::Up;
-    let up_count = service.servers.iter().enumerate().filter(up).count();
-    let panic = up_count * 100 < counted * usize::from(service.panic_threshold);
-    let usable = |i: usize, server: &Server| counts(server) && (panic || verdict(i) == Verdict::Up);
-    let group =
-        service.servers.iter().enumerate().filter(|(i, s)| usable(*i, s)).map(|(_, s)| s.priority).min();
-    let takes =
-        service.servers.iter().enumerate().map(|(i, s)| usable(i, s) && Some(s.priority) == group).collect();
-    Membership { takes, panic }
+    let servers = || service.servers.iter().enumerate().filter(|(_, server)| counts(server));
+    let of = |wanted: Verdict| servers().filter(move |(i, _)| verdict(*i) == wanted);
+    let perhaps_up = of(Verdict::Up).count() + of(Verdict::Unknown).count();
+    let alarm = perhaps_up * 100 < servers().count() * usize::from(service.panic_threshold);
+    let panic = alarm && service.panic_action == PanicAction::All;
+    let lowest = |wanted: Verdict| of(wanted).map(|(_, server)| server.priority).min();
+    let held = outlook.held.filter(|held| {
+        service.failback == Failback::Manual && of(Verdict::Up).any(|(_, server)| server.priority == *held)
+    });
+    let (group, wanted) = if panic {
+        (servers().map(|(_, server)| server.priority).min(), None)
+    } else if alarm {
+        (None, None)
+    } else if let Some(group) = held.or_else(|| lowest(Verdict::Up)) {
+        (Some(group), Some(Verdict::Up))
+    } else {
+        (lowest(Verdict::Unknown), Some(Verdict::Unknown))
+    };
+    let takes: Vec<bool> = (service.servers.iter().enumerate())
+        .map(|(i, server)| {
+            let usable = wanted.is_none_or(|wanted| verdict(i) == wanted);
+            counts(server) && usable && Some(server.priority) == group
+        })
+        .collect();
+    let lower_is_known = |group: u16| lowest(Verdict::Unknown).is_none_or(|unknown| unknown >= group);
+    Membership {
+        fallback: service.fallback.is_some() && !takes.contains(&true),
+        weights: service
+            .servers
+            .iter()
+            .enumerate()
+            .map(|(i, server)| share(server.weight, outlook.shares.get(i)))
+            .collect(),
+        takes,
+        panic,
+        group: group.filter(|group| wanted == Some(Verdict::Up) && lower_is_known(*group)),
+    }
+}
+
+/// So much of a weight; a weight never becomes nothing by it.
+fn share(weight: u16, share: Option<&u16>) -> u16 {
+    let share = u32::from(share.copied().unwrap_or(100));
+    if weight == 0 {
+        return 0;
+    }
+    (u32::from(weight) * share / 100).clamp(1, u32::from(u16::MAX)) as u16
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use keel_model::{Layer4, PortSet};
-    use proptest::prelude::*;
-    use std::net::IpAddr;
-
-    fn service(servers: Vec<Server>) -> Service {
-        let mut service = Service::layer4(
-            "web".parse().unwrap(),
-            "192.168.2.200".parse().unwrap(),
-            "80".parse::<PortSet>().unwrap(),
-            Layer4::default(),
-        );
-        service.servers = servers;
-        service
-    }
-
-    fn server(i: usize, weight: u16, priority: u16, state: AdminState) -> Server {
-        let address: IpAddr = format!("192.168.2.{}", 101 + i).parse().unwrap();
-        let mut server = Server::new(format!("rs{i}").parse().unwrap(), address);
-        server.weight = weight;
-        server.priority = priority;
-        server.state = state;
-        server
-    }
-
-    #[test]
-    fn a_higher_priority_number_waits_until_every_lower_group_is_down() {
-        let service = service(vec![
-            server(1, 100, 0, AdminState::Online),
-            server(2, 100, 0, AdminState::Online),
-            server(3, 100, 5, AdminState::Online),
-        ]);
-        use Verdict::{Down, Up};
-        assert_eq!(members(&service, &[Up, Up, Up]).takes, [true, true, false]);
-        assert_eq!(members(&service, &[Down, Up, Up]).takes, [false, true, false]);
-        assert_eq!(members(&service, &[Down, Down, Up]).takes, [false, false, true]);
-    }
-
-    #[test]
-    fn below_the_panic_threshold_health_is_not_believed() {
-        let mut service = service((0..4).map(|i| server(i, 100, 0, AdminState::Online)).collect());
-        service.servers[3].state = AdminState::Halt;
-        service.panic_threshold = 50;
-        use Verdict::{Down, Up};
-        let decided = members(&service, &[Up, Down, Down, Up]);
-        assert!(decided.panic);
-        assert_eq!(decided.takes, [true, true, true, false], "a halted server stays out");
-        assert!(!members(&service, &[Up, Up, Down, Up]).panic);
-    }
-
-    proptest! {
-        #[test]
-        fn only_servers_online_by_hand_with_a_weight_take_connections(
-            servers in prop::collection::vec((0u16..3, 0u16..3, 0usize..3, 0usize..3), 0..12),
-            threshold in 0u8..=100,
-        ) {
-            let states = [AdminState::Online, AdminState::Drain, AdminState::Halt];
-            let verdicts = [Verdict::Up, Verdict::Down, Verdict::Drain];
-            let mut service = service(
-                servers.iter().enumerate().map(|(i, (w, p, s, _))| server(i, *w, *p, states[*s])).collect(),
-            );
-            service.panic_threshold = threshold;
-            let given: Vec<_> = servers.iter().map(|(.., v)| verdicts[*v]).collect();
-            let decided = members(&service, &given);
-            for (server, takes) in service.servers.iter().zip(&decided.takes) {
-                prop_assert!(!takes || (server.state == AdminState::Online && server.weight > 0));
-            }
-            let usable = service.servers.iter().zip(&given)
-                .any(|(s, v)| s.state == AdminState::Online && s.weight > 0 && *v == Verdict::Up);
-            prop_assert!(!usable || decided.takes.contains(&true), "somebody works whenever somebody can");
-        }
-    }
-}
+#[path = "members_tests.rs"]
+mod tests;

@@ -1,8 +1,11 @@
 //! Installs what building and testing need and this machine lacks, on Debian as root; elsewhere says what that is.
 
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::command::{cargo, find, output, run};
 use crate::ebpf;
@@ -25,6 +28,42 @@ const TOOLS: [(&str, &str); 15] = [
     ("tcpdump", "tcpdump"),
     ("wrk", "wrk"),
 ];
+/// Servers that health checks are tried against. What lies in no folder of programs is named by its path.
+const SERVERS: [(&str, &str); 13] = [
+    ("/usr/lib/dovecot/imap", "dovecot-imapd"),
+    ("/usr/lib/dovecot/pop3", "dovecot-pop3d"),
+    ("exim4", "exim4-daemon-light"),
+    ("freeradius", "freeradius"),
+    ("kamailio", "kamailio"),
+    ("leafnode", "leafnode"),
+    ("mariadbd", "mariadb-server"),
+    ("nsd", "nsd"),
+    ("pg_ctlcluster", "postgresql"),
+    ("redis-server", "redis-server"),
+    ("slapd", "slapd"),
+    ("vsftpd", "vsftpd"),
+    ("xrdp", "xrdp"),
+];
+/// Packages, and the services that they enable.
+const SERVICES: [(&str, &str); 15] = [
+    ("dovecot-imapd", "dovecot"),
+    ("dovecot-pop3d", "dovecot"),
+    ("exim4-daemon-light", "exim4"),
+    ("freeradius", "freeradius"),
+    ("haproxy", "haproxy"),
+    ("kamailio", "kamailio"),
+    ("mariadb-server", "mariadb"),
+    ("nginx-light", "nginx"),
+    ("nsd", "nsd"),
+    ("postgresql", "postgresql"),
+    ("redis-server", "redis-server"),
+    ("slapd", "slapd"),
+    ("vsftpd", "vsftpd"),
+    ("xrdp", "xrdp"),
+    ("xrdp", "xrdp-sesman"),
+];
+/// What a package asks before it starts a service (invoke-rc.d): 101 forbids it.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// For the packet programs, unless rustup's nightly is complete.
 const EBPF_TOOLCHAIN: [&str; 3] = ["cargo-web", "rust-web-src", "rustc-web"];
 /// For building bpf-linker.
@@ -51,7 +90,8 @@ pub(crate) fn ensure() -> Result<()> {
 }
 
 fn missing_packages(toolchain: bool, linker: bool) -> Vec<&'static str> {
-    let tools = TOOLS.iter().filter(|(tool, _)| find(tool).is_none()).map(|(_, package)| *package);
+    let tools = TOOLS.iter().chain(&SERVERS);
+    let tools = tools.filter(|(tool, _)| find(tool).is_none()).map(|(_, package)| *package);
     let toolchain = EBPF_TOOLCHAIN.into_iter().filter(|_| toolchain);
     let llvm = LLVM.into_iter().filter(|_| linker);
     tools.chain(toolchain.chain(llvm).filter(|package| !is_installed(package))).collect()
@@ -76,15 +116,51 @@ fn install(packages: &[&str]) -> Result<()> {
         apt
     };
     run(apt().arg("update"))?;
+    let quiet = Quiet::begin()?;
     run(apt().args(["install", "-y", "--no-install-recommends"]).args(packages))?;
-    // They are for the lab. The packages start them on the machine itself, which nobody asked for.
-    for (package, service) in [("nginx-light", "nginx"), ("haproxy", "haproxy")] {
-        if packages.contains(&package) && find("systemctl").is_some() {
-            run(Command::new("systemctl").args(["disable", "--now", service])).or_else(|error| {
-                eprintln!("{service} may be running on this machine now: {error:#}");
-                Ok::<(), anyhow::Error>(())
-            })?;
+    drop(quiet);
+    disable(packages);
+    Ok(())
+}
+
+/// They are for tests, which start their own: none starts with the machine, which nobody asked for.
+fn disable(packages: &[&str]) {
+    if find("systemctl").is_none() {
+        return;
+    }
+    for (_, service) in SERVICES.iter().filter(|(package, _)| packages.contains(package)) {
+        if let Err(error) = run(Command::new("systemctl").args(["disable", "--now", service])) {
+            eprintln!("{service} may be running on this machine now: {error:#}");
         }
     }
-    Ok(())
+}
+
+/// While this lives, no package starts a service.
+struct Quiet {
+    /// Whether the policy is ours; one that was there stays, and decides.
+    ours: bool,
+}
+
+impl Quiet {
+    fn begin() -> Result<Self> {
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o755).open(POLICY);
+        let mut file = match made {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(Self { ours: false }),
+            Err(error) => return Err(error).with_context(|| format!("creating {POLICY}")),
+        };
+        let quiet = Self { ours: true };
+        file.write_all(b"#!/bin/sh\nexit 101\n").with_context(|| format!("writing {POLICY}"))?;
+        Ok(quiet)
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        if self.ours
+            && let Err(error) = fs::remove_file(POLICY)
+        {
+            eprintln!("{POLICY} keeps services from starting and must be removed: {error}");
+        }
+    }
 }

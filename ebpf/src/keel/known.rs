@@ -9,7 +9,8 @@ use core::mem::offset_of;
 use aya_ebpf::{bindings::xdp_action::XDP_TX, programs::XdpContext};
 use keel_abi::{
     Connection, Direction, DropReason, FlowKey, IPPROTO_TCP, MODE_NAT, Packet, PersistKey, PersistValue,
-    ResetTo, Server, Standing, TableHeader, TcpState, connection_flags as flags, next_state, tcp_flags,
+    ResetTo, Server, Standing, TableHeader, TcpState, connection_flags as flags, next_state, state,
+    tcp_flags,
 };
 
 use crate::{
@@ -411,7 +412,9 @@ pub fn half_open(packet: &Packet, copy: &mut Connection, connection: &mut Connec
     *copy = *connection;
     let id = copy.server;
     let Some(server) = SERVERS.get(id) else { return ANEW };
-    let again = is_first(packet) && TcpState::from_u8(copy.state).reusable();
+    // A handshake with a server that has failed since begins anew with another one, and so does a later connection from
+    // the same port: in DR its refusal isn't seen here.
+    let again = is_first(packet) && (TcpState::from_u8(copy.state).reusable() || server.state == state::DOWN);
     if again || server.standing(copy.generation, packet.key.proto) != Standing::Good {
         discard(packet, copy);
         return ANEW;

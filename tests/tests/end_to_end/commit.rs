@@ -31,6 +31,7 @@ fn an_unconfirmed_commit_goes_back_by_itself_and_a_confirmed_one_stays() {
     assert_eq!(in_use(&rig), 2);
     assert!(rig.status().pending_confirm.is_some());
     eventually("it goes back", || rig.status().pending_confirm.is_none());
+    rig.settle();
     assert_eq!(in_use(&rig), 3);
     assert_eq!(rig.revision(), before + 2, "going back is a revision too");
     assert_eq!(rig.read("/etc/evenkeel/cluster.toml"), with_servers(3));

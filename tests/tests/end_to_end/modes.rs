@@ -104,7 +104,10 @@ fn several_ports_a_range_and_tls_are_one_service_each() {
             .with("protocol = \"tcp+udp\"")
             .servers("192.168.2.10", 2),
         Service::new("both6", "fd00:2::200", "80,443").servers("fd00:2::10", 2),
-        Service::new("own", "fd00:2::201", "8075-8085").with("mode = \"nat\"").servers("fd00:2::10", 2),
+        // The first port is what is checked unless another one is named.
+        Service::new("own", "fd00:2::201", "8075-8085")
+            .with("mode = \"nat\"\nhealth = { port = 8080 }")
+            .servers("fd00:2::10", 2),
         Service::new("any6", "fd00:2::202", "80,9000")
             .with("protocol = \"tcp+udp\"")
             .with("mode = \"nat\"")

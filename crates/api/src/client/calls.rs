@@ -8,10 +8,10 @@ use super::{Call, Client, ClientError};
 use crate::control::Intent;
 use crate::error::Kind;
 use crate::types::{
-    Candidate, Committed, ConfigText, ConnectionFilter, ConnectionPage, Diff, DiffQuery, Drops, ExplainQuery,
-    Explanation, Fields, FloatingIp, Forgotten, NewFloatingIp, NewServer, NewService, Performance,
-    PersistenceFilter, PersistencePage, RealServerHelp, Revision, ServerAction, ServiceStatus, Status, Text,
-    Validation,
+    AlertTest, Alerts, Candidate, CheckTest, Committed, ConfigText, ConnectionFilter, ConnectionPage, Diff,
+    DiffQuery, Drops, ExplainQuery, Explanation, Fields, FloatingIp, Forgotten, HealthFilter, NewFloatingIp,
+    NewServer, NewService, Performance, PersistenceFilter, PersistencePage, RealServerHelp, Revision,
+    ServerAction, ServerHealth, ServiceStatus, Status, Text, Validation,
 };
 
 type Answer<T> = Result<T, ClientError>;
@@ -193,6 +193,38 @@ impl Client {
     /// Where a packet would go, and why.
     pub async fn explain(&self, query: ExplainQuery) -> Answer<Explanation> {
         self.call(get("explain").query(&query)?).await
+    }
+
+    /// What the checks of servers have found.
+    pub async fn health(&self, filter: &HealthFilter) -> Answer<Vec<ServerHealth>> {
+        self.call(get("health").query(filter)?).await
+    }
+
+    /// Carries checks out now, step by step.
+    pub async fn test_health(&self, filter: &HealthFilter) -> Answer<Vec<CheckTest>> {
+        self.call(Call::new(Method::POST, "/api/v1/health/test".to_owned()).query(filter)?).await
+    }
+
+    /// Lets the lowest priority group that is up take over again.
+    pub async fn fail_back(&self, service: &str) -> Answer<Vec<ServerHealth>> {
+        let path = format!("/api/v1/{}/failback", service_path(service));
+        self.call(Call::new(Method::POST, path)).await
+    }
+
+    /// Counters and states in the Prometheus exposition format.
+    pub async fn metrics(&self) -> Answer<String> {
+        let text = self.plain(Call::new(Method::GET, "/metrics".to_owned())).await?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// How the channels are by which people are told.
+    pub async fn alerts(&self) -> Answer<Alerts> {
+        self.call(get("alerts")).await
+    }
+
+    /// Sends a test report over every channel.
+    pub async fn test_alerts(&self) -> Answer<Vec<AlertTest>> {
+        self.call(Call::new(Method::POST, "/api/v1/alerts/test".to_owned())).await
     }
 
     /// Dropped packets by reason.

@@ -1,9 +1,14 @@
 //! Fixed values for golden tests: one of everything an administrator may meet.
 
+mod alerts;
+mod health;
+
 use std::net::{IpAddr, SocketAddr};
 
 use jiff::SignedDuration;
 
+pub use self::alerts::{alerts, alerts_test};
+pub use self::health::{health, health_test};
 use super::ledger::noon;
 use crate::types::{
     AdminState, Attachment, Connection, ConnectionCounts, ConnectionFlag, ConnectionPage, ConnectionState,
@@ -132,6 +137,7 @@ fn server(name: &str, address: &str, state: ServerState, scale: u64) -> ServerSt
         admin,
         state,
         reason: reason.to_owned(),
+        since: None,
         hint: None,
         neighbour: address.parse().ok().map(|next_hop| Neighbour {
             interface: Some("eth0".to_owned()),

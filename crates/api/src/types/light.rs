@@ -62,6 +62,7 @@ pub fn light_of<'a>(
 struct Tally<'a> {
     up: usize,
     unchecked: usize,
+    checking: usize,
     down: Vec<&'a str>,
     draining: usize,
     halted: usize,
@@ -74,6 +75,7 @@ impl<'a> Tally<'a> {
             match state {
                 ServerState::Up => tally.up += 1,
                 ServerState::Unchecked => tally.unchecked += 1,
+                ServerState::Checking => tally.checking += 1,
                 ServerState::Down => tally.down.push(name),
                 ServerState::Draining => tally.draining += 1,
                 ServerState::Halted => tally.halted += 1,
@@ -83,12 +85,14 @@ impl<'a> Tally<'a> {
     }
 
     fn total(&self) -> usize {
-        self.up + self.unchecked + self.down.len() + self.draining + self.halted
+        self.up + self.unchecked + self.checking + self.down.len() + self.draining + self.halted
     }
 
     fn light(&self) -> Light {
         match (self.up + self.unchecked, self.down.len(), self.total()) {
             (_, _, 0) => Light::Red,
+            // Nothing is known to be wrong, and nothing to be right.
+            (0, _, _) if self.checking > 0 => Light::Yellow,
             (0, 0, _) => Light::Blue,
             (0, _, _) => Light::Red,
             (_, 0, _) => Light::Green,
@@ -109,6 +113,7 @@ impl<'a> Tally<'a> {
             down,
             count(self.up, "up"),
             count(self.unchecked, "unchecked"),
+            count(self.checking, "being checked"),
             count(self.draining, "draining"),
             count(self.halted, "halted"),
         ]

@@ -16,6 +16,8 @@ pub enum ServerState {
     Up,
     /// In use, though nothing checks its health.
     Unchecked,
+    /// Its checks haven't come to a verdict yet; it is used while no other server is known to be up.
+    Checking,
     /// Does not answer its health check, or cannot be reached at all.
     Down,
     /// Finishing its work; takes no new.
@@ -30,6 +32,7 @@ impl ServerState {
         match self {
             Self::Up => "up",
             Self::Unchecked => "unchecked",
+            Self::Checking => "checking",
             Self::Down => "down",
             Self::Draining => "draining",
             Self::Halted => "halted",
@@ -40,6 +43,7 @@ impl ServerState {
     pub const fn light(self) -> Light {
         match self {
             Self::Up | Self::Unchecked => Light::Green,
+            Self::Checking => Light::Yellow,
             Self::Down => Light::Red,
             Self::Draining | Self::Halted => Light::Blue,
         }
@@ -174,6 +178,9 @@ pub struct ServerStatus {
     /// Why: "no answer to ARP on eth0". Empty when there is nothing to say.
     #[serde(default)]
     pub reason: String,
+    /// Since when it has been so, as far as its checks go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<jiff::Timestamp>,
     /// A mistake in the server's own set-up that its connections betray, with what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,

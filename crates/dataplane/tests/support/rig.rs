@@ -8,7 +8,7 @@ use std::{
 use aya::maps::{Array, HashMap, Map, MapData};
 use keel_abi::{Addr, Connection, DropReason, FlowKey, LeaseSet};
 use keel_dataplane::{Dataplane, Desired, FrameRun, FrameVerdict, Hop, Options, ServerId, Sizes, compile};
-use keel_pool::Verdict;
+use keel_pool::Outlook;
 use nix::sched::{CloneFlags, unshare};
 
 use super::{
@@ -111,13 +111,14 @@ impl Rig {
     }
 
     pub fn desire(cluster: &str) -> Desired {
-        Self::desire_with(cluster, |_, _| Verdict::Up)
+        Self::desire_with(cluster, Outlook::default())
     }
 
-    pub fn desire_with(cluster: &str, verdicts: impl Fn(&str, &str) -> Verdict) -> Desired {
+    /// The same, with every service's servers as in `outlook`.
+    pub fn desire_with(cluster: &str, outlook: Outlook) -> Desired {
         let (cluster, problems) = keel_model::load_cluster(cluster);
         let cluster = cluster.unwrap_or_else(|| panic!("{problems:#?}"));
-        compile(&cluster, &Default::default(), verdicts)
+        compile(&cluster, &Default::default(), |_| outlook.clone())
     }
 
     /// Makes the configuration current and resolves all servers. Returns the number of writes.

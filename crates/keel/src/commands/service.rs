@@ -27,6 +27,11 @@ pub(crate) enum Service {
     Add(Add),
     Set(Set),
     Rm(Rm),
+    /// Let the lowest priority group that is up take over again (failback = "manual")
+    Failback {
+        /// The service
+        service: String,
+    },
 }
 
 /// Add a service; its address and ports are needed
@@ -83,6 +88,10 @@ impl Service {
             Self::List => {
                 let services = context.client.services().await?;
                 context.out.answer(&services, |services, style| list(services, style))
+            }
+            Self::Failback { service } => {
+                let found = context.client.fail_back(&service).await?;
+                context.out.answer(&found, |found, style| super::health::show(found, style))
             }
             Self::Show { service } => {
                 let service = context.client.service(&service).await?;

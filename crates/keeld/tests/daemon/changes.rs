@@ -220,8 +220,8 @@ fn a_layer_7_service_is_kept_and_its_engine_said_not_to_run() {
     let idle: Vec<&str> =
         status.engines.iter().filter(|engine| !engine.running).map(|engine| engine.name.as_str()).collect();
     assert!(idle.contains(&"layer 7"), "{:?}", status.engines);
-    let server = &machine.services()[0].servers[0];
-    assert!(server.reason.contains("layer-7 engine is not running"), "{}", server.reason);
+    let service = &machine.services()[0];
+    assert!(service.reason.contains("layer-7 engine is not running"), "{}", service.reason);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The daemon as a process, in a network and mount namespace that each test makes for itself. Needs root.
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test, like the test itself")]
 
+mod alerts;
 mod changes;
 mod counters;
 mod detach;

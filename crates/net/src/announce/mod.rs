@@ -8,6 +8,7 @@ mod schedule;
 mod socket;
 
 pub use schedule::Schedule;
+pub(crate) use socket::packet_address;
 pub use socket::{Announcer, FrameSocket};
 
 use std::net::IpAddr;

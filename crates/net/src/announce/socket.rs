@@ -22,7 +22,7 @@ impl FrameSocket {
         let open = || {
             // Protocol 0: the kernel queues no received packet for us.
             let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), None)?;
-            socket.bind(&packet_address(interface)?)?;
+            socket.bind(&packet_address(interface, 0)?)?;
             Ok(Self { socket })
         };
         open().map_err(|source| NetError::OpenFrameSocket { interface, source })
@@ -84,9 +84,9 @@ impl Announcer {
     }
 }
 
-/// The address of an interface in the packet family, protocol 0.
+/// The address of an interface (0 is every one) in the packet family, for packets of one ethertype (0 is none).
 #[expect(unsafe_code, reason = "socket2 has no safe way to spell a link-layer address")]
-fn packet_address(interface: u32) -> io::Result<SockAddr> {
+pub(crate) fn packet_address(interface: u32, protocol: u16) -> io::Result<SockAddr> {
     let index = i32::try_from(interface).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))?;
     // SAFETY: socket2 hands us zeroed storage of at least the size and alignment of any socket address, of which
     // sockaddr_ll is one; we write fields of plain integers within it and report exactly its size.
@@ -94,6 +94,7 @@ fn packet_address(interface: u32) -> io::Result<SockAddr> {
         SockAddr::try_init(|storage, length| {
             let address = &mut *storage.cast::<libc::sockaddr_ll>();
             address.sll_family = libc::AF_PACKET as libc::sa_family_t;
+            address.sll_protocol = protocol.to_be();
             address.sll_ifindex = index;
             *length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
             Ok(())

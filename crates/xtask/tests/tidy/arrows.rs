@@ -3,18 +3,30 @@
 use crate::metadata::Metadata;
 
 /// Each crate, and which of ours it may use. A new crate gets its line here.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("keel-abi", &[]),
     ("keel-model", &[]),
     ("keel-pool", &["keel-model"]),
     ("keel-net", &[]),
     ("keel-store", &["keel-model"]),
+    ("keel-alert", &["keel-model"]),
+    ("keel-probe", &["keel-abi", "keel-model", "keel-pool", "keel-net"]),
     ("keel-dataplane", &["keel-abi", "keel-model", "keel-pool", "keel-net"]),
     ("keel-api", &["keel-model"]),
     ("keel", &["keel-model", "keel-api"]),
     (
         "keeld",
-        &["keel-abi", "keel-model", "keel-pool", "keel-net", "keel-store", "keel-dataplane", "keel-api"],
+        &[
+            "keel-abi",
+            "keel-model",
+            "keel-pool",
+            "keel-net",
+            "keel-store",
+            "keel-alert",
+            "keel-probe",
+            "keel-dataplane",
+            "keel-api",
+        ],
     ),
     ("keel-lab", &["keel-net"]),
     ("xtask", &[]),

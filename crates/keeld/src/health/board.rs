@@ -1,0 +1,404 @@
+//! What is known about every server's health, and what is to be asked next. It is told the time and the answers, and
+//! asks nobody itself.
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use keel_model::{Health, Require, Through};
+use keel_pool::{Outcome, Verdict, Watch, combine, first_check, next_step, ramp};
+use keel_probe::{Answer, Place, Question, Via};
+
+use super::record::{Change, Record};
+
+/// Changes of each server that are remembered.
+const HISTORY: usize = 32;
+
+/// A server as the configuration wants it checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) service: Arc<str>,
+    pub(crate) server: Arc<str>,
+    pub(crate) address: IpAddr,
+    pub(crate) require: Require,
+    pub(crate) slow_start: Option<Duration>,
+    pub(crate) checks: Vec<WantedCheck>,
+}
+
+/// One of its checks.
+#[derive(Debug, Clone)]
+pub(crate) struct WantedCheck {
+    pub(crate) health: Arc<Health>,
+    /// The check made ready, or why it can't be carried out.
+    pub(crate) question: Result<Arc<Question>, Arc<str>>,
+    pub(crate) place: Place,
+}
+
+/// A question that is due.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    pub(crate) id: u64,
+    pub(crate) question: Arc<Question>,
+    pub(crate) place: Place,
+}
+
+/// The last answer of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Last {
+    pub(crate) at: Timestamp,
+    /// None if this node could not ask.
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) reason: String,
+    pub(crate) took: Duration,
+}
+
+/// One check of one server.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    id: u64,
+    pub(crate) wanted: WantedCheck,
+    pub(crate) watch: Watch,
+    asking: bool,
+    pub(crate) last: Option<Last>,
+    pub(crate) asked: u64,
+    pub(crate) failed: u64,
+    pub(crate) certificate_ends: Option<Timestamp>,
+}
+
+impl Checked {
+    /// What is to be said of it.
+    pub(crate) fn reason(&self) -> &str {
+        match (&self.wanted.question, &self.last) {
+            (Err(why), _) => why,
+            (Ok(_), Some(last)) => &last.reason,
+            (Ok(_), None) => "not checked yet",
+        }
+    }
+}
+
+/// One server.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) address: IpAddr,
+    require: Require,
+    slow_start: Option<Duration>,
+    pub(crate) checks: Vec<Checked>,
+    pub(crate) verdict: Verdict,
+    /// Of the check that decided.
+    pub(crate) reason: String,
+    pub(crate) since: Option<Timestamp>,
+    /// When it came up after having been down.
+    risen: Option<Instant>,
+    /// What its agent asks for, per cent of its weight.
+    wish: Option<u16>,
+    pub(crate) history: VecDeque<Change>,
+}
+
+impl Known {
+    /// How much of its weight it gets, per cent.
+    pub(crate) fn share(&self, now: Instant) -> u16 {
+        let wish = u32::from(self.wish.unwrap_or(100));
+        let ramp = match (self.slow_start, self.risen) {
+            (Some(slow), Some(risen)) => ramp(slow, now.saturating_duration_since(risen)),
+            _ => 100,
+        };
+        u16::try_from((wish * u32::from(ramp)).div_ceil(100)).unwrap_or(u16::MAX)
+    }
+
+    fn next_step(&self, now: Instant) -> Option<Instant> {
+        next_step(self.slow_start?, self.risen?, now)
+    }
+
+    /// Puts its checks together; true if the verdict has changed.
+    fn judge(&mut self, now: Instant, at: Timestamp) -> bool {
+        let verdicts = self.checks.iter().map(|check| check.watch.verdict());
+        let Some((decides, verdict)) = combine(self.require, verdicts) else { return false };
+        let before = self.verdict;
+        // While nothing changes, a server that is up has the words of its last answer, and one that is down too.
+        if verdict != Verdict::Unknown || before == Verdict::Unknown {
+            self.reason = self.checks[decides].reason().to_owned();
+        }
+        if verdict == before {
+            return false;
+        }
+        self.risen = (verdict == Verdict::Up && before == Verdict::Down).then_some(now);
+        self.verdict = verdict;
+        self.since = Some(at);
+        if self.history.len() == HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back(Change {
+            at,
+            from: before.into(),
+            to: verdict.into(),
+            reason: self.reason.clone(),
+        });
+        true
+    }
+}
+
+type Servers = BTreeMap<Arc<str>, Known>;
+
+/// A server's change of verdict, for the log and for alerts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct News {
+    pub(crate) service: Arc<str>,
+    pub(crate) server: Arc<str>,
+    pub(crate) from: Verdict,
+    pub(crate) to: Verdict,
+    pub(crate) reason: String,
+    pub(crate) at: Timestamp,
+}
+
+/// All servers that are checked.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    services: HashMap<Arc<str>, Servers>,
+    /// Where a check is: service, server, its number there.
+    places: HashMap<u64, (Arc<str>, Arc<str>, usize)>,
+    due: BTreeSet<(Instant, u64)>,
+    steps: BTreeSet<Instant>,
+    next_id: u64,
+    /// From before this process.
+    former: HashMap<(String, String), Record>,
+    news: Vec<News>,
+    /// A verdict or a share has changed since [`Board::take_changes`].
+    changed: bool,
+}
+
+impl Board {
+    /// Starts with what an earlier process knew.
+    pub(crate) fn new(former: Vec<Record>) -> Self {
+        let former =
+            former.into_iter().map(|record| ((record.service.clone(), record.server.clone()), record));
+        Self { former: former.collect(), ..Self::default() }
+    }
+
+    /// Makes the servers and checks what the configuration says. What is known about those that stay is kept.
+    pub(crate) fn configure(&mut self, wanted: Vec<Wanted>, now: Instant, random: &mut dyn FnMut() -> u32) {
+        let mut before = std::mem::take(&mut self.services);
+        self.places.clear();
+        self.due.clear();
+        let count = wanted.iter().map(|server| server.checks.len()).sum();
+        for server in wanted {
+            let known = before.get_mut(&server.service).and_then(|servers| servers.remove(&server.server));
+            let known = known.filter(|known| known.address == server.address);
+            let (service, name) = (server.service.clone(), server.server.clone());
+            let known = self.renew(known, server, count, now, random);
+            self.services.entry(service).or_default().insert(name, known);
+        }
+        for (service, servers) in &self.services {
+            for (server, known) in servers {
+                for (index, check) in known.checks.iter().enumerate() {
+                    self.places.insert(check.id, (service.clone(), server.clone(), index));
+                    if !check.asking && check.wanted.question.is_ok() {
+                        self.due.insert((check.watch.due(), check.id));
+                    }
+                }
+            }
+        }
+        self.former.clear();
+        self.changed = true;
+    }
+
+    /// The way of a server's checks through the virtual address.
+    pub(crate) fn set_way(&mut self, service: &str, server: &str, via: Option<Via>) {
+        let known = self.services.get_mut(service).and_then(|servers| servers.get_mut(server));
+        for check in known.into_iter().flat_map(|known| &mut known.checks) {
+            if check.wanted.health.through == Through::Vip {
+                check.wanted.place.via = via;
+            }
+        }
+    }
+
+    fn renew(
+        &mut self,
+        known: Option<Known>,
+        wanted: Wanted,
+        count: usize,
+        now: Instant,
+        random: &mut dyn FnMut() -> u32,
+    ) -> Known {
+        let former = self.former.remove(&(wanted.service.to_string(), wanted.server.to_string()));
+        let former = former.filter(|record| record.address == wanted.address);
+        let mut known = known.unwrap_or_else(|| Known {
+            address: wanted.address,
+            require: wanted.require,
+            slow_start: None,
+            checks: Vec::new(),
+            verdict: former.as_ref().map_or(Verdict::Unknown, |record| record.verdict.into()),
+            reason: former
+                .as_ref()
+                .map_or_else(|| "not checked yet".to_owned(), |record| record.reason.clone()),
+            since: former.as_ref().and_then(|record| record.since),
+            risen: None,
+            wish: None,
+            history: former.map(|record| record.history.into()).unwrap_or_default(),
+        });
+        (known.require, known.slow_start) = (wanted.require, wanted.slow_start);
+        let verdict = known.verdict;
+        let mut old: Vec<Option<Checked>> = std::mem::take(&mut known.checks).into_iter().map(Some).collect();
+        for check in wanted.checks {
+            let rhythm = (&*check.health).into();
+            let same = |old: &&mut Option<Checked>| {
+                old.as_ref().is_some_and(|old| {
+                    old.wanted.health.check == check.health.check && old.wanted.place.is_at(&check.place)
+                })
+            };
+            let kept = old.iter_mut().find(same).and_then(Option::take);
+            let interval = check.health.interval;
+            known.checks.push(match kept {
+                Some(mut kept) => {
+                    kept.watch.set_rhythm(rhythm, now);
+                    Checked { wanted: check, ..kept }
+                }
+                None => {
+                    self.next_id += 1;
+                    let first = first_check(count, interval, random(), now);
+                    Checked {
+                        id: self.next_id,
+                        watch: Watch::resumed(rhythm, verdict, first),
+                        wanted: check,
+                        asking: false,
+                        last: None,
+                        asked: 0,
+                        failed: 0,
+                        certificate_ends: None,
+                    }
+                }
+            });
+        }
+        if known.checks.is_empty() {
+            known.verdict = Verdict::Up;
+        } else {
+            // Fewer checks, or others, may mean another verdict at once.
+            known.judge(now, Timestamp::now());
+        }
+        known
+    }
+
+    /// The questions that are due, at most so many. `jitter` is asked once for each.
+    pub(crate) fn take_due(&mut self, now: Instant, most: usize, jitter: &mut dyn FnMut() -> i8) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        while jobs.len() < most
+            && let Some(&(at, id)) = self.due.first()
+            && at <= now
+        {
+            self.due.pop_first();
+            let Some(check) = self.check_mut(id) else { continue };
+            let Ok(question) = check.wanted.question.clone() else { continue };
+            check.watch.asked(now, jitter());
+            check.asking = true;
+            jobs.push(Job { id, question, place: check.wanted.place });
+        }
+        jobs
+    }
+
+    /// When something is due next: a question, or a step of a slow start.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let question = self.due.first().map(|(at, _)| *at);
+        question.into_iter().chain(self.steps.first().copied()).min()
+    }
+
+    /// Notes that shares grow.
+    pub(crate) fn take_steps(&mut self, now: Instant) {
+        while self.steps.first().is_some_and(|at| *at <= now) {
+            self.steps.pop_first();
+            self.changed = true;
+            let next: Vec<_> = self.known().filter_map(|(_, _, known)| known.next_step(now)).collect();
+            self.steps.extend(next);
+        }
+    }
+
+    /// The answer to a question.
+    pub(crate) fn answered(&mut self, id: u64, answer: Answer, now: Instant, at: Timestamp) {
+        let Some((service, server, index)) = self.places.get(&id).cloned() else { return };
+        let Some(known) = self.services.get_mut(&service).and_then(|servers| servers.get_mut(&server)) else {
+            return;
+        };
+        let Some(check) = known.checks.get_mut(index) else { return };
+        check.asking = false;
+        check.asked += 1;
+        check.failed += u64::from(answer.outcome != Some(Outcome::Good));
+        check.certificate_ends = answer.certificate_ends.or(check.certificate_ends);
+        if let Some(outcome) = answer.outcome {
+            check.watch.answered(outcome, now);
+        }
+        if answer.share.is_some() && answer.share != known.wish {
+            known.wish = answer.share;
+            self.changed = true;
+        }
+        check.last = Some(Last { at, outcome: answer.outcome, reason: answer.reason, took: answer.took });
+        self.due.insert((check.watch.due(), id));
+        let from = known.verdict;
+        if known.judge(now, at) {
+            self.changed = true;
+            self.steps.extend(known.next_step(now));
+            let (to, reason) = (known.verdict, known.reason.clone());
+            self.news.push(News { service, server, from, to, reason, at });
+        }
+    }
+
+    /// A connection to a server failed in traffic: it is asked at once.
+    pub(crate) fn suspect(&mut self, service: &str, server: &str, now: Instant) {
+        let Some(known) = self.services.get_mut(service).and_then(|servers| servers.get_mut(server)) else {
+            return;
+        };
+        for check in known.checks.iter_mut().filter(|check| !check.asking && check.wanted.question.is_ok()) {
+            self.due.remove(&(check.watch.due(), check.id));
+            check.watch.suspect(now);
+            self.due.insert((check.watch.due(), check.id));
+        }
+    }
+
+    /// Whether [`Board::take_changes`] would give something.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// What has happened since the last call: none if neither a verdict nor a share has changed.
+    pub(crate) fn take_changes(&mut self) -> Option<Vec<News>> {
+        std::mem::take(&mut self.changed).then(|| std::mem::take(&mut self.news))
+    }
+
+    /// What is known about a server.
+    pub(crate) fn server(&self, service: &str, server: &str) -> Option<&Known> {
+        self.services.get(service)?.get(server)
+    }
+
+    /// Every server, by service and name.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (&str, &str, &Known)> {
+        self.services.iter().flat_map(|(service, servers)| {
+            servers.iter().map(move |(server, known)| (&**service, &**server, known))
+        })
+    }
+
+    /// What the next process should know.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        let record = |(service, server, known): (&str, &str, &Known)| Record {
+            service: service.to_owned(),
+            server: server.to_owned(),
+            address: known.address,
+            verdict: known.verdict.into(),
+            since: known.since,
+            reason: known.reason.clone(),
+            history: known.history.iter().cloned().collect(),
+        };
+        let mut records: Vec<_> =
+            self.known().filter(|(.., known)| !known.checks.is_empty()).map(record).collect();
+        records.sort_by(|a, b| (&a.service, &a.server).cmp(&(&b.service, &b.server)));
+        records
+    }
+
+    fn check_mut(&mut self, id: u64) -> Option<&mut Checked> {
+        let (service, server, index) = self.places.get(&id)?;
+        self.services.get_mut(service)?.get_mut(server)?.checks.get_mut(*index)
+    }
+}
+
+#[cfg(test)]
+#[path = "board_tests.rs"]
+mod tests;

@@ -1,0 +1,333 @@
+//! Health checks: what is asked of which server, by the configuration; what follows from the answers.
+mod board;
+mod engine;
+mod record;
+mod view;
+mod way;
+
+pub(crate) use view::test;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::{IpAddr, SocketAddr},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use keel_model::{Check, Failback, Health as Checks, Problem, Server, Service, Through};
+use keel_pool::{Outlook, Verdict, members};
+use keel_probe::{Asker, Files, Pinger, Place, Question, ScriptRunner, Via};
+use keel_store::{RealFs, Secrets};
+use tracing::{info, warn};
+
+use self::{
+    board::{Board, Wanted, WantedCheck},
+    engine::{Random, Shared},
+    record::File,
+};
+use crate::{daemon, interfaces::chain, names::Trouble, node::Node};
+
+/// Changes that come within this time are put in force together.
+const TOGETHER: Duration = Duration::from_millis(20);
+/// The file in the state folder.
+const FILE: &str = "health.json";
+
+/// What the node holds of its servers' health.
+#[derive(Debug)]
+pub(crate) struct Health {
+    shared: Arc<Shared>,
+    file: File,
+    /// The priority group that takes connections, where a service holds it.
+    groups: BTreeMap<String, u16>,
+    config_dir: PathBuf,
+    scripts: Option<ScriptRunner>,
+    /// Checks made ready, by service and number. Those that refer to nothing outside are made once.
+    ready: HashMap<(String, usize), (Arc<Checks>, Arc<Question>)>,
+    /// Checks that can't be carried out, with the service's name.
+    problems: Vec<(String, String)>,
+}
+
+impl Health {
+    /// Starts with what an earlier process wrote down. Nothing is asked before [`Health::start`].
+    pub(crate) fn open(config_dir: PathBuf, state_dir: &std::path::Path, line: Option<UnixStream>) -> Self {
+        let (file, records) = File::open(state_dir.join(FILE));
+        Self {
+            shared: Shared::new(Board::new(records.servers)),
+            file,
+            groups: records.groups,
+            config_dir,
+            scripts: line.and_then(runner),
+            ready: HashMap::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Begins to ask.
+    pub(crate) fn start(&self) -> std::io::Result<()> {
+        let scripts = self.scripts.clone();
+        engine::start(self.shared.clone(), || Asker { pinger: pinger(), scripts, ..Asker::default() })
+    }
+
+    /// How many checks there are.
+    pub(crate) fn count(&self) -> usize {
+        self.shared.board().known().map(|(.., known)| known.checks.len()).sum()
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.shared.is_running()
+    }
+
+    /// What is known about a server that is checked.
+    fn verdict(board: &Board, service: &Service, server: &Server) -> Verdict {
+        board
+            .server(service.name.as_str(), server.name.as_str())
+            .map_or(Verdict::Unknown, |known| known.verdict)
+    }
+}
+
+fn runner(line: UnixStream) -> Option<ScriptRunner> {
+    let ready = line.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(line));
+    ready
+        .map_err(|error| warn!("checks of type script can't be carried out: {error}"))
+        .ok()
+        .map(ScriptRunner::new)
+}
+
+fn pinger() -> Option<Pinger> {
+    match Pinger::open() {
+        Ok(pinger) => Some(pinger),
+        Err(error) => {
+            warn!("checks of type ping can't be carried out: {error}");
+            None
+        }
+    }
+}
+
+/// Whether a check refers to a file that may change.
+fn refers(check: &Checks) -> bool {
+    let Ok(text) = serde_json::to_value(check) else { return true };
+    ["secret", "shared_secret", "ca", "script"].iter().any(|key| text.get(key).is_some())
+        || check.uses.is_some()
+}
+
+/// Where a check of a server goes.
+fn place(service: &Service, server: &Server, address: IpAddr, check: &Checks, via: Option<Via>) -> Place {
+    let vip_port = service.ports.ranges().next().map_or(0, |(first, _)| first);
+    let port = server.port.unwrap_or(vip_port);
+    let asked = match check.through {
+        Through::Vip => service.address,
+        Through::Server => check.address.unwrap_or(address),
+    };
+    Place {
+        address: asked,
+        port: check.port.unwrap_or(port),
+        vip: service.address,
+        vip_port,
+        server: SocketAddr::new(address, port),
+        via: via.filter(|_| check.through == Through::Vip),
+    }
+}
+
+impl Node {
+    /// How a service's servers are.
+    pub(crate) fn outlook(&self, service: &Service) -> Outlook {
+        let board = self.health.shared.board();
+        let now = Instant::now();
+        let verdict = |server: &Server| self.verdict_of(&board, service, server);
+        let share = |server: &Server| {
+            board.server(service.name.as_str(), server.name.as_str()).map_or(100, |known| known.share(now))
+        };
+        Outlook {
+            verdicts: service.servers.iter().map(verdict).collect(),
+            shares: service.servers.iter().map(share).collect(),
+            held: self.health.groups.get(service.name.as_str()).copied(),
+        }
+    }
+
+    /// What its checks say, unless packets can't reach it anyway.
+    fn verdict_of(&self, board: &Board, service: &Service, server: &Server) -> Verdict {
+        let Some(ip) = self.address_of(service, server) else { return Verdict::Down };
+        let taken = matches!(self.names.trouble(service, server), Some(Trouble::Taken { .. }));
+        if taken || service.as_layer4().is_some() && self.unreachable.contains(&ip) {
+            return Verdict::Down;
+        }
+        if service.health.check == Check::Off {
+            return Verdict::Up;
+        }
+        Health::verdict(board, service, server)
+    }
+
+    /// Has checked what the configuration says. What can't be is kept for [`Node::health_problems`].
+    pub(crate) fn configure_health(&mut self) {
+        let secrets = Secrets::open(RealFs, &self.health.config_dir);
+        let secret = |name: &str| match &secrets {
+            Ok(secrets) => secrets
+                .read(name)
+                .map(|found| found.map(|secret| secret.expose().to_vec()))
+                .map_err(|e| chain(&e)),
+            Err(error) => Err(chain(error)),
+        };
+        let files = Files {
+            secret: &secret,
+            secrets: self.health.config_dir.join("secrets"),
+            authorities: self.health.config_dir.join("ca"),
+            scripts: self.health.config_dir.join("checks"),
+        };
+        let mut wanted = Vec::new();
+        let (mut ready, mut problems) = (HashMap::new(), Vec::new());
+        for service in self.cluster.services.iter().filter(|service| service.enabled) {
+            if service.health.check == Check::Off {
+                continue;
+            }
+            let checks: Vec<_> = service
+                .health
+                .checks()
+                .enumerate()
+                .map(|(number, health)| {
+                    let key = (service.name.to_string(), number);
+                    let made =
+                        self.health.ready.remove(&key).filter(|(old, _)| **old == *health && !refers(health));
+                    let made = made.map_or_else(
+                        || {
+                            Question::new(health, &files)
+                                .map(|question| (Arc::new(health.clone()), Arc::new(question)))
+                        },
+                        Ok,
+                    );
+                    match made {
+                        Ok((health, question)) => {
+                            ready.insert(key, (health.clone(), question.clone()));
+                            (health, Ok(question))
+                        }
+                        Err(error) => {
+                            problems.push((service.name.to_string(), chain(&error)));
+                            (
+                                Arc::new(health.clone()),
+                                Err(Arc::from(format!("cannot check: {}", chain(&error)))),
+                            )
+                        }
+                    }
+                })
+                .collect();
+            let name: Arc<str> = service.name.as_str().into();
+            for server in &service.servers {
+                let Some(address) = self.address_of(service, server) else { continue };
+                let via = self.way_to(service, address);
+                let checks = checks.iter().map(|(health, question)| WantedCheck {
+                    place: place(service, server, address, health, via),
+                    health: health.clone(),
+                    question: question.clone(),
+                });
+                wanted.push(Wanted {
+                    service: name.clone(),
+                    server: server.name.as_str().into(),
+                    address,
+                    require: service.health.require,
+                    slow_start: service.slow_start,
+                    checks: checks.collect(),
+                });
+            }
+        }
+        (self.health.ready, self.health.problems) = (ready, problems);
+        let mut random = Random::new();
+        self.health.shared.board().configure(wanted, Instant::now(), &mut || random.next());
+        self.health.shared.wake();
+    }
+
+    /// Why some checks can't be carried out.
+    pub(crate) fn health_problems(&self) -> impl Iterator<Item = Problem> + '_ {
+        let place = |name: &str| self.cluster.services.iter().position(|service| service.name == *name);
+        self.health.problems.iter().map(move |(service, why)| {
+            let path = place(service).map_or_else(String::new, |index| format!("service[{index}].health"));
+            Problem::warning(path, format!("the servers of {service} can't be checked: {why}"))
+        })
+    }
+
+    /// Puts in force what the checks have found.
+    pub(crate) fn apply_health(&mut self) {
+        let Some(news) = self.health.shared.board().take_changes() else { return };
+        for one in &news {
+            info!(
+                service = &*one.service,
+                server = &*one.server,
+                from = ?one.from,
+                to = ?one.to,
+                "{}",
+                one.reason
+            );
+        }
+        self.hold_groups();
+        match self.apply_services() {
+            Ok(_) => self.succeed("packet path"),
+            Err(error) => self.fail("packet path", &error),
+        }
+        self.tell_changes();
+        let records = self.health.shared.board().records();
+        self.health.file.save(records, &self.health.groups);
+    }
+
+    /// Notes the priority groups that services hold.
+    fn hold_groups(&mut self) {
+        let manual: Vec<_> =
+            self.cluster.services.iter().filter(|s| s.enabled && s.failback == Failback::Manual).collect();
+        let known: BTreeSet<&str> = manual.iter().map(|service| service.name.as_str()).collect();
+        let found: Vec<(String, u16)> = (manual.iter())
+            .filter_map(|service| {
+                Some((service.name.to_string(), members(service, &self.outlook(service)).group?))
+            })
+            .collect();
+        let gone: Vec<String> =
+            self.health.groups.keys().filter(|name| !known.contains(name.as_str())).cloned().collect();
+        for name in gone {
+            self.health.groups.remove(&name);
+        }
+        for (name, group) in found {
+            if self.health.groups.insert(name.clone(), group).is_some_and(|before| before != group) {
+                info!(
+                    service = name,
+                    group, "another priority group takes connections, and stays until told otherwise"
+                );
+            }
+        }
+    }
+
+    /// Lets the lowest priority group that is up take connections again.
+    pub(crate) fn fail_back(&mut self, service: &str) {
+        self.health.groups.remove(service);
+        self.hold_groups();
+        match self.apply_services() {
+            Ok(_) => self.succeed("packet path"),
+            Err(error) => self.fail("packet path", &error),
+        }
+        let records = self.health.shared.board().records();
+        self.health.file.save(records, &self.health.groups);
+    }
+
+    /// Servers whose handshakes don't come to an end are looked at at once.
+    pub(crate) fn suspect_the_stuck(&mut self) {
+        if self.stuck.is_empty() {
+            return;
+        }
+        let names = self.names_of_servers();
+        let mut board = self.health.shared.board();
+        for id in self.stuck.keys() {
+            if let Some((service, Some(server))) = names.get(id) {
+                board.suspect(service, server, Instant::now());
+            }
+        }
+        drop(board);
+        self.health.shared.wake();
+    }
+}
+
+/// Puts changes in force as they come.
+pub(crate) async fn follow(node: daemon::Shared) {
+    let shared = node.lock().await.health.shared.clone();
+    loop {
+        shared.changed.notified().await;
+        tokio::time::sleep(TOGETHER).await;
+        node.lock().await.apply_health();
+    }
+}

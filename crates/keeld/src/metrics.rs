@@ -1,0 +1,139 @@
+//! Counters and states for Prometheus, in its exposition format (OpenMetrics 1.0).
+use std::sync::atomic::AtomicU64;
+
+use keel_api::{HealthFilter, ServiceStatus};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use crate::node::Node;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfService {
+    service: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfServer {
+    service: String,
+    server: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCheck {
+    service: String,
+    server: String,
+    check: String,
+    target: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfReason {
+    reason: String,
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// Families of one kind, filled and thrown away at every scrape: what isn't there any more isn't told any more.
+struct Page(Registry);
+
+impl Page {
+    fn gauge<L>(&mut self, name: &str, help: &str) -> Family<L, Gauge>
+    where
+        L: EncodeLabelSet + Clone + std::fmt::Debug + Eq + std::hash::Hash + Send + Sync + 'static,
+    {
+        let family = Family::default();
+        self.0.register(name, help, family.clone());
+        family
+    }
+
+    fn seconds<L>(&mut self, name: &str, help: &str) -> Family<L, Seconds>
+    where
+        L: EncodeLabelSet + Clone + std::fmt::Debug + Eq + std::hash::Hash + Send + Sync + 'static,
+    {
+        let family = Family::default();
+        self.0.register(name, help, family.clone());
+        family
+    }
+
+    fn counter<L>(&mut self, name: &str, help: &str) -> Family<L, Counter>
+    where
+        L: EncodeLabelSet + Clone + std::fmt::Debug + Eq + std::hash::Hash + Send + Sync + 'static,
+    {
+        let family = Family::default();
+        self.0.register(name, help, family.clone());
+        family
+    }
+}
+
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+impl Node {
+    /// All of it as text.
+    pub(crate) fn metrics(&self) -> String {
+        let mut page = Page(Registry::with_prefix("evenkeel"));
+        self.traffic(&mut page);
+        self.checks(&mut page);
+        let drops = page.counter("drops", "Packets dropped, by reason");
+        for drop in self.drop_report().map(|report| report.drops).unwrap_or_default() {
+            drops.get_or_create(&OfReason { reason: drop.reason }).inc_by(drop.packets);
+        }
+        let mut text = String::new();
+        // Writing into a String can't fail.
+        let _ = encode(&mut text, &page.0);
+        text
+    }
+
+    fn traffic(&self, page: &mut Page) {
+        let up = page.gauge("server_up", "Whether the server is up: 1 is up, 0 is not");
+        let weight = page.gauge("server_weight", "The weight in force, 0 if it takes no new connections");
+        let active = page.gauge("server_connections", "Established connections and UDP flows");
+        let begun = page.counter("server_connections_begun", "Connections begun");
+        let bytes_in = page.counter("server_received_bytes", "Bytes from clients, with their IP headers");
+        let bytes_out = page.counter("server_sent_bytes", "Bytes to clients through this node");
+        let available = page.gauge("service_servers_up", "Servers that are up");
+        for ServiceStatus { name, servers, .. } in self.services() {
+            let service = OfService { service: name.clone() };
+            let works = |server: &&keel_api::ServerStatus| server.state.light() == keel_api::Light::Green;
+            available.get_or_create(&service).set(whole(servers.iter().filter(works).count() as u64));
+            for server in &servers {
+                let of = OfServer { service: name.clone(), server: server.name.clone() };
+                up.get_or_create(&of).set(works(&server).into());
+                weight.get_or_create(&of).set(server.effective_weight.into());
+                active.get_or_create(&of).set(whole(server.connections.active));
+                begun.get_or_create(&of).inc_by(server.counters.connections);
+                bytes_in.get_or_create(&of).inc_by(server.counters.bytes_in);
+                bytes_out.get_or_create(&of).inc_by(server.counters.bytes_out);
+            }
+        }
+    }
+
+    fn checks(&self, page: &mut Page) {
+        let asked = page.counter("checks", "Checks that came to an end");
+        let failed = page.counter("checks_failed", "Checks that weren't good");
+        let took = page.seconds("check_seconds", "How long the last check took");
+        let ends = page.seconds("certificate_end_seconds", "When the server's certificate ends, since 1970");
+        for server in self.health_report(&HealthFilter::default()).unwrap_or_default() {
+            for check in server.checks {
+                let of = OfCheck {
+                    service: server.service.clone(),
+                    server: server.server.clone(),
+                    check: check.kind,
+                    target: check.target,
+                };
+                asked.get_or_create(&of).inc_by(check.asked);
+                failed.get_or_create(&of).inc_by(check.failed);
+                if let Some(last) = check.last {
+                    took.get_or_create(&of).set(last.milliseconds / 1000.0);
+                }
+                if let Some(end) = check.certificate_ends {
+                    ends.get_or_create(&of).set(end.as_second() as f64);
+                }
+            }
+        }
+    }
+}

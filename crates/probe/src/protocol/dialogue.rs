@@ -1,0 +1,138 @@
+//! Send and expect, over TCP and UDP.
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use keel_model::{TcpCheck, UdpCheck};
+use regex::bytes::Regex;
+use tokio::net::UdpSocket;
+
+use crate::{
+    Fault, Place, Question, Trace,
+    ask::Finding,
+    line::{LIMIT, Line},
+    question::ReadyTurn,
+    text::{SHOWN, shown},
+};
+
+/// What must come.
+enum Wanted<'w> {
+    Text(&'w str),
+    Pattern(&'w Regex),
+}
+
+impl Wanted<'_> {
+    /// Where it ends in what came.
+    fn end(&self, bytes: &[u8]) -> Option<usize> {
+        match self {
+            Self::Text(text) => find(bytes, text.as_bytes()).map(|at| at + text.len()),
+            Self::Pattern(pattern) => pattern.find(bytes).map(|found| found.end()),
+        }
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Text(text) => format!("\"{}\"", text.escape_debug()),
+            Self::Pattern(pattern) => format!("/{}/", pattern.as_str().escape_debug()),
+        }
+    }
+}
+
+/// Where `needle` begins in `hay`.
+pub(crate) fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
+    hay.windows(needle.len().max(1)).position(|window| window == needle)
+}
+
+/// Says and hears what the check says.
+pub(crate) async fn tcp(mut line: Line<'_>, question: &Question, tcp: &TcpCheck) -> Result<Finding, Fault> {
+    if let Some(ready) = &question.tls {
+        line.secure(&tcp.tls, ready, None).await?;
+    }
+    let ends = line.certificate_ends();
+    if let Some(text) = &tcp.send {
+        line.send(text.as_bytes()).await?;
+    }
+    let mut heard = false;
+    if let Some(text) = &tcp.expect {
+        // Both look at the same answer.
+        hear(&mut line, &Wanted::Text(text), question.expect.is_some()).await?;
+        heard = true;
+    }
+    if let Some(pattern) = &question.expect {
+        hear(&mut line, &Wanted::Pattern(pattern), false).await?;
+        heard = true;
+    }
+    for turn in &question.turns {
+        match turn {
+            ReadyTurn::Send(text) => line.send(text.as_bytes()).await?,
+            ReadyTurn::Expect(text) => hear(&mut line, &Wanted::Text(text), false).await?,
+            ReadyTurn::Match(pattern) => hear(&mut line, &Wanted::Pattern(pattern), false).await?,
+        }
+        heard |= !matches!(turn, ReadyTurn::Send(_));
+    }
+    let text = if heard { "answered as expected" } else { "connection opens" };
+    Ok(Finding::good(text).with_certificate(ends))
+}
+
+/// Reads until what is wanted has come, and uses that up unless it is to be looked at again.
+async fn hear(line: &mut Line<'_>, wanted: &Wanted<'_>, again: bool) -> Result<(), Fault> {
+    line.begin("waiting for the expected answer");
+    loop {
+        if let Some(end) = wanted.end(line.ahead()) {
+            if !again {
+                line.exact(end).await?;
+            }
+            return Ok(());
+        }
+        if !line.more().await? {
+            let (came, wanted) = (shown(line.ahead(), SHOWN), wanted.words());
+            return Err(Fault::unexpected(match came.as_str() {
+                "" => format!("connection closed without a word, expected {wanted}"),
+                came => format!("answered \"{came}\", expected {wanted}"),
+            }));
+        }
+    }
+}
+
+/// Sends a datagram. Without an expectation, silence for half the time is good: many protocols don't answer strangers.
+pub(crate) async fn udp(
+    question: &Question,
+    place: &Place,
+    udp: &UdpCheck,
+    trace: &mut Trace,
+) -> Result<Finding, Fault> {
+    let socket = udp_socket(place.socket()).await?;
+    let payload = udp.send.as_deref().unwrap_or_default().as_bytes();
+    trace.begin("waiting for an answer");
+    let failed = |source| Fault::Io { doing: "waiting for an answer", source };
+    socket.send(payload).await.map_err(failed)?;
+    trace.sent(payload);
+    let mut buffer = vec![0; LIMIT];
+    let expecting = udp.expect.is_some() || question.expect.is_some();
+    let length = if expecting {
+        socket.recv(&mut buffer).await.map_err(failed)?
+    } else {
+        match tokio::time::timeout(question.timeout / 2, socket.recv(&mut buffer)).await {
+            Err(_) => return Ok(Finding::good("no refusal")),
+            Ok(received) => received.map_err(failed)?,
+        }
+    };
+    let answer = &buffer[..length];
+    trace.received(answer);
+    let text = udp.expect.as_deref().map(Wanted::Text);
+    for wanted in text.into_iter().chain(question.expect.as_ref().map(Wanted::Pattern)) {
+        if wanted.end(answer).is_none() {
+            let (came, wanted) = (shown(answer, SHOWN), wanted.words());
+            return Err(Fault::unexpected(format!("answered \"{came}\", expected {wanted}")));
+        }
+    }
+    Ok(Finding::good(if expecting { "answered as expected" } else { "answered" }))
+}
+
+/// A socket that hears one server alone, and its refusals.
+pub(crate) async fn udp_socket(to: SocketAddr) -> Result<UdpSocket, Fault> {
+    let failed = |source| Fault::Io { doing: "opening a socket", source };
+    let any: SocketAddr =
+        if to.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let socket = UdpSocket::bind(any).await.map_err(failed)?;
+    socket.connect(to).await.map_err(failed)?;
+    Ok(socket)
+}
