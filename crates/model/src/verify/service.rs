@@ -90,10 +90,9 @@ fn fallback_port(service: &ServiceDraft<'_>, fallback: SocketAddr) {
 fn unused(service: &ServiceDraft<'_>) {
     let Some(servers) = &service.servers else { return };
     if servers.is_empty() {
-        service.at.warn(
-            "",
-            "the service has no servers, so every client gets the fallback: add [[service.server]]",
-        );
+        service
+            .at
+            .warn("", "the service has no servers, so nobody answers its clients: add [[service.server]]");
     } else if servers.iter().all(|server| server.weight == Some(0)) {
         service.at.warn("", "every server has weight 0, so nobody takes new work: give one of them a weight");
     } else if servers.iter().all(|server| matches!(server.state, Some(AdminState::Drain | AdminState::Halt)))
