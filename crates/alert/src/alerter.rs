@@ -186,7 +186,8 @@ impl Worker {
                     None => break,
                 },
                 () = until(due) => {}
-                Some(_) = self.couriers.join_next() => {}
+                // None ends by itself. One that panicked is replaced, or what waits for it would wait for ever.
+                Some(_) = self.couriers.join_next() => self.send_couriers(),
             }
             let now = Instant::now();
             if self.digest.due().is_some_and(|due| due <= now.into_std()) {
@@ -233,7 +234,7 @@ impl Worker {
             if !stays {
                 courier.abort();
             }
-            stays
+            stays && !courier.is_finished()
         });
         for channel in wanted {
             if !self.running.iter().any(|(running, _)| Arc::ptr_eq(running, &channel)) {

@@ -44,7 +44,7 @@ pub struct Membership {
 /// Decides who takes new connections.
 ///
 /// A server counts if it is online by hand and has a weight. Of those, the ones that are up; of those, the group with
-/// the lowest priority number, or the one that is held. If fewer than `panic_threshold` per cent of those that count
+/// the lowest priority number, or the one that is held, which is also waited for while nothing is known about it. If fewer than `panic_threshold` per cent of those that count
 /// may be up, health is not believed and all that count are used, or nobody is, as the service says. While none is
 /// known to be up, the ones that nothing is known about take connections: better than nobody.
 pub fn members(service: &Service, outlook: &Outlook) -> Membership {
@@ -56,13 +56,17 @@ pub fn members(service: &Service, outlook: &Outlook) -> Membership {
     let alarm = perhaps_up * 100 < servers().count() * usize::from(service.panic_threshold);
     let panic = alarm && service.panic_action == PanicAction::All;
     let lowest = |wanted: Verdict| of(wanted).map(|(_, server)| server.priority).min();
-    let held = outlook.held.filter(|held| {
-        service.failback == Failback::Manual && of(Verdict::Up).any(|(_, server)| server.priority == *held)
-    });
+    let in_group = |wanted: Verdict, group: u16| of(wanted).any(|(_, server)| server.priority == group);
+    let held = outlook.held.filter(|_| service.failback == Failback::Manual);
+    // The one that took connections last may well be up. Another one would take them for good, by being asked first.
+    let awaited = held.filter(|held| !in_group(Verdict::Up, *held) && in_group(Verdict::Unknown, *held));
+    let held = held.filter(|held| in_group(Verdict::Up, *held));
     let (group, wanted) = if panic {
         (servers().map(|(_, server)| server.priority).min(), None)
     } else if alarm {
         (None, None)
+    } else if awaited.is_some() {
+        (awaited, Some(Verdict::Unknown))
     } else if let Some(group) = held.or_else(|| lowest(Verdict::Up)) {
         (Some(group), Some(Verdict::Up))
     } else {

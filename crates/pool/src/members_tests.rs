@@ -77,6 +77,23 @@ fn a_group_that_took_over_stays_until_somebody_says_otherwise() {
 }
 
 #[test]
+fn a_held_group_is_waited_for_until_it_is_known_to_be_down() {
+    let mut service = online(&[0, 1]);
+    service.failback = Failback::Manual;
+    let held = |verdicts: &[Verdict]| members(&service, &Outlook { held: Some(1), ..outlook(verdicts) });
+    let waiting = held(&[Up, Unknown]);
+    assert_eq!(
+        (waiting.takes, waiting.group),
+        (vec![false, true], None),
+        "whoever is asked first wins nothing"
+    );
+    let found = held(&[Up, Up]);
+    assert_eq!((found.takes, found.group), (vec![false, true], Some(1)));
+    let gone = held(&[Up, Down]);
+    assert_eq!((gone.takes, gone.group), (vec![true, false], Some(0)));
+}
+
+#[test]
 fn without_manual_failback_nothing_is_held() {
     let service = online(&[0, 1]);
     assert_eq!(members(&service, &Outlook { held: Some(1), ..outlook(&[Up, Up]) }).takes, [true, false]);

@@ -32,7 +32,8 @@ impl From<&Health> for Rhythm {
     }
 }
 
-/// How often at least a server is asked about which nothing is known yet: somebody waits for it.
+/// How often at least a server is asked about which nothing is known yet: somebody waits for it. When that many answers
+/// as may bring a verdict have brought none, it is asked in the fast rhythm.
 pub const FIRST_INTERVAL: Duration = Duration::from_millis(100);
 /// However often a server flapped, it doesn't need more than `rise` doubled so many times.
 pub const MOST_DOUBLINGS: u32 = 5;
@@ -54,8 +55,12 @@ pub struct Watch {
     asked: Instant,
     jitter: i8,
     next: Instant,
+    /// Questions so far, as many as matter.
+    questions: u32,
     /// A failure was seen in traffic: look soon.
     suspected: bool,
+    /// When the next such failure may bring a question forward.
+    believes_from: Option<Instant>,
 }
 
 impl Watch {
@@ -78,7 +83,9 @@ impl Watch {
             asked: first,
             jitter: 0,
             next: first,
+            questions: 0,
             suspected: false,
+            believes_from: None,
         }
     }
 
@@ -118,16 +125,29 @@ impl Watch {
         }
     }
 
-    /// A connection to the server failed in traffic: it is asked at once, and then in the fast rhythm.
+    /// A connection to the server failed in traffic: if it is up it is asked at once, and then in the fast rhythm as long
+    /// as more fail. Clients that give up look the same, so they must not set the pace.
     pub fn suspect(&mut self, now: Instant) {
+        if self.verdict != Verdict::Up {
+            return;
+        }
+        let at = self.believes_from.map_or(now, |from| from.max(now));
+        self.believes_from = Some(at + self.rhythm.fast_interval);
         self.suspected = true;
-        self.next = self.next.min(now);
+        self.next = self.next.min(at);
+    }
+
+    /// The last question couldn't be asked, so nothing is concluded; the next one is no more urgent than others.
+    pub fn unable(&mut self, now: Instant) {
+        self.suspected = false;
+        self.next = (self.asked + self.shifted(self.rhythm.interval)).max(now);
     }
 
     /// A question has been sent at `asked`; the next is due in the rhythm of now. `jitter`, from -128 to 127, shifts it
     /// by up to a tenth, so that checks that began together drift apart.
     pub fn asked(&mut self, asked: Instant, jitter: i8) {
         (self.asked, self.jitter) = (asked, jitter);
+        self.questions = self.questions.saturating_add(1);
         self.next = self.asked + self.shifted(self.pause());
     }
 
@@ -203,7 +223,7 @@ impl Watch {
     }
 
     fn pause(&self) -> Duration {
-        if self.verdict == Verdict::Unknown {
+        if self.verdict == Verdict::Unknown && self.questions < self.rhythm.rise.max(self.rhythm.fall) {
             return self.rhythm.fast_interval.min(FIRST_INTERVAL);
         }
         let fast = self.suspected || !self.is_steady();

@@ -82,6 +82,43 @@ fn a_failure_in_traffic_is_looked_into_at_once() {
 }
 
 #[test]
+fn failures_in_traffic_that_go_on_set_no_other_pace_than_the_fast_rhythm() {
+    let mut fed = Fed::new(Rhythm { interval: Duration::from_secs(60), ..RHYTHM });
+    fed.all(&[Good, Good, Good]);
+    let (began, mut asked) = (fed.now, 0);
+    for millisecond in 1..=10_000 {
+        let now = began + Duration::from_millis(millisecond);
+        fed.watch.suspect(now);
+        if fed.watch.due() <= now {
+            fed.watch.asked(now, 0);
+            fed.watch.answered(Good, now);
+            asked += 1;
+        }
+    }
+    assert_eq!(asked, 10, "one a second");
+    fed.all(&[Bad, Bad, Bad]);
+    let due = fed.watch.due();
+    fed.watch.suspect(fed.now);
+    assert_eq!((fed.watch.verdict(), fed.watch.due()), (Down, due), "of one that is down it is nothing new");
+}
+
+#[test]
+fn what_cant_be_asked_or_comes_to_no_verdict_is_not_asked_ten_times_a_second() {
+    let mut fed = Fed::new(RHYTHM);
+    fed.watch.asked(fed.now, 0);
+    fed.watch.unable(fed.now);
+    assert_eq!(fed.watch.due(), fed.now + RHYTHM.interval);
+    let mut fed = Fed::new(RHYTHM);
+    fed.all(&[Good, Bad, Good, Bad, Good]);
+    assert_eq!(fed.watch.verdict(), Unknown);
+    assert_eq!(
+        fed.age(),
+        2 * 100 + 2 * 1000,
+        "as many as may bring a verdict quickly, the rest in the fast rhythm"
+    );
+}
+
+#[test]
 fn a_server_that_wants_to_drain_drains_and_bad_answers_among_them_dont_break_connections() {
     let mut fed = Fed::new(RHYTHM);
     fed.all(&[Good, Good]);

@@ -115,6 +115,7 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stage: &net::Stage,
 ) -> Result<(), String> {
     stage.is("waiting for the answer");
+    let asked = request.uri().to_string();
     let failed = |error: hyper::Error| {
         if error.is_parse() {
             "gave an answer that isn't HTTP".to_owned()
@@ -134,10 +135,20 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     if status.is_success() {
         return Ok(());
     }
-    let words = shown(String::from_utf8_lossy(&beginning(answer.into_body()).await).trim(), 120);
+    let body = beginning(answer.into_body()).await;
+    let body = String::from_utf8_lossy(&body);
+    let words = if gives_away(&body, &asked) { String::new() } else { shown(body.trim(), 120) };
     let hint = if status.is_redirection() { " (redirects are not followed)" } else { "" };
     let colon = if words.is_empty() { "" } else { ": " };
     Err(format!("answered HTTP {}{hint}{colon}{words}", status.as_u16()))
+}
+
+/// Whether a server's words repeat a part of the path that may be a password.
+fn gives_away(words: &str, path: &str) -> bool {
+    /// Anything shorter is no password, and may well be a word.
+    const SHORTEST: usize = 8;
+    let parts = path.split(['/', '?', '&', '=']).filter(|part| part.len() >= SHORTEST);
+    path.len() > 1 && words.contains(path) || parts.into_iter().any(|part| words.contains(part))
 }
 
 /// What a refusal begins with.
@@ -161,6 +172,16 @@ mod tests {
         // printf '1700000000.{}' | openssl dgst -sha256 -hmac key
         let expected = "9d713ed406bb7076d4123f0dc2c39d2df5c654ed4b0cd56b52c8b4c940bd63ae";
         assert_eq!(signature(&Secret(b"key".to_vec()), 1_700_000_000, b"{}"), format!("sha256={expected}"));
+    }
+
+    #[test]
+    fn an_answer_that_repeats_the_path_is_not_shown() {
+        let path = "/services/T0/B0123456/abcdefgh?key=ijklmnop";
+        for words in ["Cannot POST /services/T0/B0123456/abcdefgh", "no such key: ijklmnop", path] {
+            assert!(gives_away(words, path), "{words}");
+        }
+        assert!(!gives_away("no such channel", path));
+        assert!(gives_away("Cannot POST /T0", "/T0") && !gives_away("a/b", "/"));
     }
 
     #[test]
