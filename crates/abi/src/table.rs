@@ -43,6 +43,8 @@ pub mod service_flags {
     pub const ONE_PACKET: u32 = 2;
     /// The hash takes the client's port in.
     pub const HASH_PORTS: u32 = 4;
+    /// Nobody takes new connections, and this node answers them itself: they go to the kernel.
+    pub const ANSWERED_HERE: u32 = 8;
 }
 
 /// What a scheduler minimises, as numbers instead of cases: one loop serves all schedulers. They stand in the table,

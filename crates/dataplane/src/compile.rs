@@ -11,7 +11,7 @@ use keel_model::{
 };
 use keel_pool::{Outlook, Verdict, members};
 
-use crate::{Desired, DesiredServer, DesiredService};
+use crate::{Desired, DesiredServer, DesiredService, desired::FALLBACK};
 
 /// Addresses of servers given by name, as last resolved: by the name and whether IPv6 was preferred, which is so for the
 /// servers of an IPv6 service.
@@ -97,18 +97,44 @@ fn compile_service(
             let verdict = outlook.verdicts.get(i).copied().unwrap_or(Verdict::Up);
             let compiled = compile_server(server, layer4, addr, verdict, timeouts, membership.panic);
             Some(DesiredServer { member: membership.takes[i], weight: membership.weights[i], ..compiled })
-        })
-        .collect();
+        });
+    let servers = servers.chain(fallback_server(service, layer4, timeouts, membership.fallback)).collect();
     let persistence = service.persistence.as_ref();
+    let answered_here =
+        membership.fallback && service.fallback.is_some_and(|fallback| fallback.ip().is_loopback());
     DesiredService {
         name: service.name.to_string(),
         keys: keys(service, layer4),
         scheduler: scheduler_number(layer4.scheduler),
-        flags: flags(layer4, persistence),
+        flags: flags(layer4, persistence) | if answered_here { service_flags::ANSWERED_HERE } else { 0 },
         persist_ns: persistence.map_or(0, |p| p.timeout.as_nanos() as u64),
         prefix4: persistence.map_or(32, |p| p.prefix4),
         prefix6: persistence.map_or(128, |p| p.prefix6),
         servers,
+    }
+}
+
+/// A fallback on another host: a server that takes connections when nobody else does. It is there all the time, so that
+/// its connections go on when the others are back.
+fn fallback_server(
+    service: &Service,
+    layer4: &Layer4,
+    timeouts: [u32; TIMEOUT_CLASSES],
+    member: bool,
+) -> Option<DesiredServer> {
+    let fallback = service.fallback.filter(|fallback| !fallback.ip().is_loopback())?;
+    let mut server = Server::new("fallback".parse().ok()?, fallback.ip());
+    server.port = Some(fallback.port());
+    let compiled = compile_server(&server, layer4, fallback.ip().into(), Verdict::Up, timeouts, false);
+    let taken = service.servers.iter().any(|other| {
+        matches!(other.address, Host::Ip(ip) if ip == fallback.ip())
+            && mode_and_port(other, layer4) == (compiled.mode, compiled.port_be)
+    });
+    // Not a closure: rustc 1.95 fails on one here.
+    if taken {
+        None
+    } else {
+        Some(DesiredServer { name: FALLBACK.to_owned(), member, weight: 1, ..compiled })
     }
 }
 

@@ -1,5 +1,5 @@
 //! What the maps should hold, in terms that don't depend on slots.
-use keel_abi::{Addr, PortKey, TIMEOUT_CLASSES};
+use keel_abi::{Addr, PortKey, TIMEOUT_CLASSES, service_flags};
 
 /// All layer-4 services as they should run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -7,6 +7,9 @@ pub struct Desired {
     /// The services.
     pub services: Vec<DesiredService>,
 }
+
+/// The name of a service's fallback server on another host, which no server of a configuration can have.
+pub const FALLBACK: &str = "(fallback)";
 
 /// One service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +60,12 @@ pub struct DesiredServer {
 }
 
 impl DesiredService {
+    /// Whether no server takes connections and the fallback does.
+    pub fn fallback_in_use(&self) -> bool {
+        let elsewhere = self.servers.iter().any(|server| server.member && server.name == FALLBACK);
+        elsewhere || self.flags & service_flags::ANSWERED_HERE != 0
+    }
+
     /// The virtual address.
     pub fn address(&self) -> Option<Addr> {
         self.keys.first().map(|key| key.addr)

@@ -28,7 +28,7 @@ mod table;
 pub use attach::{AttachMode, Attached};
 pub use compile::{Addresses, address_of, compile, same_place};
 pub use connections::{ConnectionRow, Connections};
-pub use desired::{Desired, DesiredServer, DesiredService};
+pub use desired::{Desired, DesiredServer, DesiredService, FALLBACK};
 pub use error::DataplaneError;
 pub use explain::{Explanation, Question};
 pub use fullness::{Fill, NEARLY_FULL};

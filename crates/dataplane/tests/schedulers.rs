@@ -110,15 +110,55 @@ fn a_full_server_takes_no_more_until_three_quarters() {
 
 #[test]
 fn without_servers_new_connections_are_dropped_and_counted() {
-    let mut rig = Rig::new(&cluster("mode = \"dr\"", &["weight = 0"]));
+    let cluster = |server: &str| cluster("mode = \"dr\"\nfallback = \"off\"", &[server]);
+    let mut rig = Rig::new(&cluster("weight = 0"));
     rig.dropped(&syn(1).build(), DropReason::NoServer);
-    rig.apply(&cluster("mode = \"dr\"", &["state = \"halt\""]));
+    rig.apply(&cluster("state = \"halt\""));
     rig.dropped(&syn(1).build(), DropReason::NoServer);
-    let down = Outlook { verdicts: vec![Verdict::Down], ..Outlook::default() };
-    let desired = Rig::desire_with(&cluster("mode = \"dr\"", &[""]), down);
-    rig.apply_desired(desired);
+    rig.apply_desired(Rig::desire_with(&cluster(""), down()));
     rig.dropped(&syn(1).build(), DropReason::NoServer);
     assert_eq!(rig.entries("HALF_OPEN"), 0);
+}
+
+fn down() -> Outlook {
+    Outlook { verdicts: vec![Verdict::Down], ..Outlook::default() }
+}
+
+#[test]
+fn without_servers_this_nodes_own_fallback_gets_what_is_in_no_connection() {
+    for mode in ["dr", "nat", "tun"] {
+        let cluster = cluster(&format!("mode = \"{mode}\""), &[""]);
+        let mut rig = Rig::new(&cluster);
+        let open = Pkt::tcp(&client(1), VIP, ACK);
+        assert_eq!(rig.went_to(&syn(1)), 101);
+        assert_eq!(rig.went_to(&open), 101);
+        let dropped = rig.drop_count(DropReason::NoServer);
+        rig.apply_desired(Rig::desire_with(&cluster, down()));
+        rig.passes(&syn(2).build());
+        rig.passes(&Pkt::tcp(&client(2), VIP, ACK).build());
+        rig.passes(&Pkt::tcp(&client(2), VIP, FIN | ACK).build());
+        assert_eq!(rig.went_to(&open), 101, "a connection stays where it is");
+        assert_eq!(rig.entries("HALF_OPEN"), 0);
+        assert_eq!(rig.drop_count(DropReason::NoServer), dropped);
+        rig.apply(&cluster);
+        assert_eq!(rig.went_to(&syn(3)), 101);
+    }
+}
+
+#[test]
+fn a_fallback_on_another_host_takes_what_no_server_takes_and_keeps_it() {
+    let keys = |mode: &str| format!("mode = \"{mode}\"\nfallback = \"192.168.2.150:80\"");
+    for mode in ["dr", "nat", "tun"] {
+        let cluster = cluster(&keys(mode), &[""]);
+        let mut rig = Rig::new(&cluster);
+        assert_eq!(tally(&sequence(&rig, 8)), [8], "it takes nothing while a server does");
+        rig.apply_desired(Rig::desire_with(&cluster, down()));
+        assert_eq!(rig.went_to(&syn(100)), 150);
+        assert_eq!(rig.went_to(&Pkt::tcp(&client(100), VIP, ACK)), 150);
+        rig.apply(&cluster);
+        assert_eq!(rig.went_to(&syn(101)), 101);
+        assert_eq!(rig.went_to(&Pkt::tcp(&client(100), VIP, ACK)), 150, "connections with it go on");
+    }
 }
 
 #[test]

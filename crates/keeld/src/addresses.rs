@@ -14,7 +14,6 @@ use keel_model::{Cluster, Mode4, Service, load_cluster};
 use keel_net::{
     AddressOptions, InterfaceAddress, Link, MacAddr, NetError,
     announce::{Announcer, Schedule},
-    nft::{self, AutoNat},
     sysctl,
 };
 use keel_store::{AtomicFile, RealFs};
@@ -44,8 +43,6 @@ pub(crate) struct Floating {
     /// Added by an earlier process and not looked at yet.
     recorded: BTreeSet<IpNet>,
     held: BTreeMap<IpAddr, Held>,
-    /// The rules in force; not known at the start.
-    autonat: Option<AutoNat>,
     /// What the record has, as far as known.
     written: Option<BTreeSet<IpNet>>,
 }
@@ -55,7 +52,7 @@ impl Floating {
     pub(crate) fn open(record: PathBuf) -> Self {
         let recorded =
             fs::read(&record).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        Self { record, recorded, held: BTreeMap::new(), autonat: None, written: None }
+        Self { record, recorded, held: BTreeMap::new(), written: None }
     }
 
     /// Every address that isn't the node's own.
@@ -316,24 +313,7 @@ impl Node {
                 }
             }
         }
-        // Without an interface the addresses make no difference.
-        let interfaces = self.cluster.layer4.autonat.clone();
-        let virtual_ips = match interfaces.is_empty() {
-            true => Vec::new(),
-            false => self.cluster.services.iter().map(|s| s.address).collect(),
-        };
-        let autonat = AutoNat { interfaces, virtual_ips };
-        let in_place = autonat.interfaces.is_empty() || nft::is_there();
-        if self.floating.autonat.as_ref() == Some(&autonat) && in_place {
-            return;
-        }
-        match autonat.apply().await {
-            Ok(()) => {
-                self.floating.autonat = Some(autonat);
-                self.succeed("autonat");
-            }
-            Err(error) => self.fail("autonat", &error),
-        }
+        self.apply_nftables().await;
     }
 }
 

@@ -173,18 +173,18 @@ impl Node {
     }
 
     /// Tries again what the packet path refused.
-    pub(crate) fn retry_services(&mut self) {
-        if self.failures.contains_key("packet path") && self.apply_services().is_ok() {
-            self.succeed("packet path");
+    pub(crate) async fn retry_services(&mut self) {
+        if self.failures.contains_key("packet path") {
+            self.apply_services().await;
         }
     }
 
     /// Makes packet path, addresses and next hops what the configuration says.
     pub(crate) async fn apply_all(&mut self) {
         self.configure_health();
-        match self.apply_services() {
-            Ok(_) => self.succeed("packet path"),
-            Err(error) => self.fail("packet path", &error),
+        self.apply_services().await;
+        if !self.failures.contains_key("packet path") {
+            self.names.applied();
         }
         self.resolve_new_hops().await;
         self.apply_addresses().await;

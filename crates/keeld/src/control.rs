@@ -345,7 +345,7 @@ impl Control for App {
     async fn fail_back(&self, _: &Caller, service: &str) -> Result<Vec<ServerHealth>> {
         self.check(|cluster| presence::known(cluster, service, None)).await?;
         let mut node = self.node.lock().await;
-        node.fail_back(service);
+        node.fail_back(service).await;
         node.health_report(&HealthFilter { service: Some(service.to_owned()), server: None })
     }
 

@@ -2,6 +2,7 @@
 //! anything away.
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    convert::Infallible,
     fs,
     os::unix::net::UnixStream,
     path::Path,
@@ -19,7 +20,7 @@ use keel_net::{Netlink, require};
 use keel_store::{Journal, RealFs, Store};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::Mutex,
+    sync::{Mutex, oneshot},
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
@@ -32,6 +33,7 @@ use crate::{
     args::Args,
     clock,
     control::App,
+    fallback::Fallback,
     follow::{Noted, follow},
     former::{self, Former},
     interfaces::chain,
@@ -64,7 +66,7 @@ pub(crate) async fn run(args: Args, scripts: Option<UnixStream>) -> Result<()> {
     let listener =
         keel_api::bind(&keel_api::socket_path(&args.run_dir)).context("opening the control socket")?;
     let watch = Netlink::watch().context("following the kernel's network tables")?;
-    let node = start(&args, scripts).await?;
+    let (node, checking) = start(&args, scripts).await?;
     // The socket is bound and has its group; nothing that follows needs more.
     privileges::shed();
     let node: Shared = Arc::new(Mutex::new(node));
@@ -81,6 +83,7 @@ pub(crate) async fn run(args: Args, scripts: Option<UnixStream>) -> Result<()> {
     tasks.spawn(sample(node.clone()));
     tasks.spawn(lookup::follow_names(node.clone()));
     tasks.spawn(health::follow(node.clone()));
+    tasks.spawn(async move { drop(checking.await) });
     let broken = Arc::new(AtomicBool::new(false));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let told = broken.clone();
@@ -96,6 +99,7 @@ pub(crate) async fn run(args: Args, scripts: Option<UnixStream>) -> Result<()> {
         .await
         .context("serving the control socket")?;
     alerts::finish(&node).await;
+    node.lock().await.save_health_now().await;
     info!("stopped; packets are forwarded on (`keeld --detach` ends that)");
     remove(&pid);
     remove(&keel_api::socket_path(&args.run_dir));
@@ -119,7 +123,7 @@ fn check_kernel(args: &Args) -> Result<()> {
     Ok(())
 }
 
-async fn start(args: &Args, scripts: Option<UnixStream>) -> Result<Node> {
+async fn start(args: &Args, scripts: Option<UnixStream>) -> Result<(Node, oneshot::Receiver<Infallible>)> {
     let (mut store, repairs) = Store::open_at(&args.config_dir, &args.state_dir, clock::now())
         .context("opening the configuration's revisions")?;
     let journal = Journal::open(RealFs, &args.state_dir).context("opening the journal")?;
@@ -145,6 +149,8 @@ async fn start(args: &Args, scripts: Option<UnixStream>) -> Result<Node> {
         config,
         dataplane,
         in_force: keel_dataplane::Desired::default(),
+        nftables: None,
+        fallback: Fallback::start(),
         netlink,
         links: BTreeMap::new(),
         met: BTreeSet::new(),
@@ -181,17 +187,18 @@ async fn start(args: &Args, scripts: Option<UnixStream>) -> Result<Node> {
     node.configure_health();
     node.configure_alerts();
     node.begin_to_watch();
-    node.apply_services().context("filling the packet path's maps")?;
+    node.put_in_force().await.context("filling the packet path's maps")?;
+    node.names.applied();
     node.resolve_new_hops().await;
     node.former.save();
     // Before the interfaces: one that changes over from another version must not meet the kernel's refusals in between.
     node.dataplane.set_active(true).context("switching the packet path on")?;
     node.attach_interfaces();
     node.remove_predecessors();
-    node.health.start().context("starting the health checks")?;
+    let checking = node.health.start().context("starting the health checks")?;
     // After the packet path: a client that finds an address must not meet the kernel's refusals either.
     node.apply_addresses().await;
-    Ok(node)
+    Ok((node, checking))
 }
 
 fn sizes(cluster: &Cluster) -> Sizes {
@@ -294,7 +301,7 @@ async fn tick(node: Shared, noted: Noted) {
         if !node.dataplane.wanted_paths().is_empty() {
             node.resolve_pending().await;
         }
-        node.follow_reachability();
+        node.follow_reachability().await;
         node.follow_ways();
         node.former.save();
     }
@@ -310,7 +317,8 @@ async fn sample(node: Shared) {
         ticks.tick().await;
         let mut node = node.lock().await;
         node.follow_the_store().await;
-        node.retry_services();
+        node.retry_services().await;
+        node.save_health();
         node.take_readings();
         // The larger the tables, the longer a walk: every second for a few connections, every five for very many.
         let entries = node.last_sweep.found.established + node.last_sweep.found.half_open;

@@ -1,13 +1,19 @@
 //! `keel explain`: the packet path's answer in words.
+use std::net::SocketAddr;
+
 use keel_abi::{Addr, Choice, FlowKey, TcpState};
-use keel_api::{ApiError, ExplainQuery, Explanation, Verdict};
-use keel_dataplane::{Explanation as Answer, Question, ServerId, Slot};
+use keel_api::{ApiError, ExplainQuery, Explanation, Protocol, Verdict};
+use keel_dataplane::{Explanation as Answer, FALLBACK, Question, ServerId, Slot};
 use keel_model::Scheduler4;
 
 use crate::{clock, node::Node};
 
 /// The port asked for when none was given; the answer says that it matters where it does.
 const SOME_PORT: u16 = 40_000;
+
+/// What to do when no server takes connections.
+const NO_SERVER: &str =
+    "bring one back with `keel server online`, or look at `keel status` for why they are down";
 
 impl Node {
     /// Explains where a flow would go. Changes nothing.
@@ -90,24 +96,26 @@ impl Node {
         server_name: &dyn Fn(ServerId) -> Option<String>,
     ) -> Explanation {
         let service = self.service_name(slot);
-        let layer4 =
-            service.as_deref().and_then(|name| self.cluster.service(name)).and_then(|s| s.as_layer4());
+        let configured = service.as_deref().and_then(|name| self.cluster.service(name));
+        let layer4 = configured.and_then(|s| s.as_layer4());
+        let fallback = configured.and_then(|s| s.fallback);
+        let here = fallback.is_some_and(|to| to.ip().is_loopback()) && told.query.protocol == Protocol::Tcp;
         let how = layer4.map_or(Scheduler4::Wlc, |l4| l4.scheduler);
         let by_port =
             layer4.is_some_and(|l4| l4.hash_ports) && matches!(how, Scheduler4::Sh | Scheduler4::Maglev);
         told.step("no connection and no persistence entry of this client is in the tables".to_owned());
         told.step(format!("{members} server(s) take new connections"));
         match choice {
+            Choice::Server(id) if server_name(id).as_deref() == Some(FALLBACK) => {
+                told.fallback(service, fallback)
+            }
             Choice::Server(id) => {
                 told.step(format!("scheduler {how}: {}", reason_of(how)));
                 let why = format!("the scheduler {how} would choose it now");
                 told.to(Verdict::Scheduled, service, server_name(id), &why, by_port)
             }
-            Choice::NoServer => told.dropped(
-                service,
-                "no server takes new connections",
-                "bring one back with `keel server online`, or look at `keel status` for why they are down",
-            ),
+            Choice::NoServer if here => told.fallback(service, fallback),
+            Choice::NoServer => told.dropped(service, "no server takes new connections", NO_SERVER),
             Choice::Overloaded => told.dropped(
                 service,
                 "every server has reached its max_connections",
@@ -192,6 +200,21 @@ impl<'a> Told<'a> {
             why: why.to_owned(),
             depends_on_port: by_port,
             remedy: None,
+        }
+    }
+
+    fn fallback(mut self, service: Option<String>, fallback: Option<SocketAddr>) -> Explanation {
+        let name = fallback.map_or_else(|| "the fallback".to_owned(), |at| format!("the fallback {at}"));
+        self.step(format!("no server takes new connections, so {name} does"));
+        Explanation {
+            verdict: Verdict::Fallback,
+            summary: format!("{} goes to {name}", self.who()),
+            steps: self.steps,
+            service,
+            server: None,
+            why: "no server takes new connections".to_owned(),
+            depends_on_port: false,
+            remedy: Some(NO_SERVER.to_owned()),
         }
     }
 

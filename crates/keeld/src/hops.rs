@@ -149,14 +149,12 @@ impl Node {
     }
 
     /// Takes servers that can't be reached out of their services, and back in.
-    pub(crate) fn follow_reachability(&mut self) {
+    pub(crate) async fn follow_reachability(&mut self) {
         if !std::mem::take(&mut self.reachability_changed) {
             return;
         }
-        match self.apply_services() {
-            Ok(_) => self.succeed("packet path"),
-            Err(error) => self.fail("packet path", &error),
-        }
+        self.hold_groups();
+        self.apply_services().await;
         self.tell_changes();
     }
 

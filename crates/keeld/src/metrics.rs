@@ -1,7 +1,7 @@
 //! Counters and states for Prometheus, in its exposition format (OpenMetrics 1.0).
 use std::sync::atomic::AtomicU64;
 
-use keel_api::{HealthFilter, ServiceStatus};
+use keel_api::ServiceStatus;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -25,6 +25,8 @@ struct OfServer {
 struct OfCheck {
     service: String,
     server: String,
+    /// Of its service's checks, from 1.
+    number: u64,
     check: String,
     target: String,
 }
@@ -96,8 +98,11 @@ impl Node {
         let bytes_in = page.counter("server_received_bytes", "Bytes from clients, with their IP headers");
         let bytes_out = page.counter("server_sent_bytes", "Bytes to clients through this node");
         let available = page.gauge("service_servers_up", "Servers that are up");
-        for ServiceStatus { name, servers, .. } in self.services() {
+        let fallback =
+            page.gauge("service_fallback", "Whether no server takes connections and the fallback answers");
+        for ServiceStatus { name, servers, fallback_in_use, .. } in self.services() {
             let service = OfService { service: name.clone() };
+            fallback.get_or_create(&service).set(fallback_in_use.into());
             let works = |server: &&keel_api::ServerStatus| server.state.light() == keel_api::Light::Green;
             available.get_or_create(&service).set(whole(servers.iter().filter(works).count() as u64));
             for server in &servers {
@@ -117,22 +122,21 @@ impl Node {
         let failed = page.counter("checks_failed", "Checks that weren't good");
         let took = page.seconds("check_seconds", "How long the last check took");
         let ends = page.seconds("certificate_end_seconds", "When the server's certificate ends, since 1970");
-        for server in self.health_report(&HealthFilter::default()).unwrap_or_default() {
-            for check in server.checks {
-                let of = OfCheck {
-                    service: server.service.clone(),
-                    server: server.server.clone(),
-                    check: check.kind,
-                    target: check.target,
-                };
-                asked.get_or_create(&of).inc_by(check.asked);
-                failed.get_or_create(&of).inc_by(check.failed);
-                if let Some(last) = check.last {
-                    took.get_or_create(&of).set(last.milliseconds / 1000.0);
-                }
-                if let Some(end) = check.certificate_ends {
-                    ends.get_or_create(&of).set(end.as_second() as f64);
-                }
+        for check in self.health.counts() {
+            let of = OfCheck {
+                service: check.service,
+                server: check.server,
+                number: check.number as u64,
+                check: check.kind.to_owned(),
+                target: check.target,
+            };
+            asked.get_or_create(&of).inc_by(check.asked);
+            failed.get_or_create(&of).inc_by(check.failed);
+            if let Some(time) = check.took {
+                took.get_or_create(&of).set(time.as_secs_f64());
+            }
+            if let Some(end) = check.certificate_ends {
+                ends.get_or_create(&of).set(end.as_second() as f64);
             }
         }
     }

@@ -2,18 +2,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use keel_abi::Addr;
-use keel_dataplane::{Dataplane, Desired, ServerId, Stuck, compile};
+use keel_dataplane::{Dataplane, DataplaneError, Desired, ServerId, Stuck, compile};
 use keel_model::{Cluster, Node as NodeConfig, Problem, check_together, load_cluster};
-use keel_net::{Link, Netlink};
-use keel_store::{Journal, RealFs, Store};
+use keel_net::{Link, Netlink, nft::Rules};
+use keel_store::{Journal, RealFs, Secrets, Store};
 
 use crate::{
-    addresses::Floating, alerts::Alerts, former::Former, health::Health, names::Names, rates::Sampler,
-    retired::Retired,
+    addresses::Floating, alerts::Alerts, fallback::Fallback, former::Former, health::Health,
+    interfaces::chain, names::Names, rates::Sampler, retired::Retired,
 };
 
 /// The node's state.
@@ -47,6 +48,9 @@ pub(crate) struct Node {
     pub(crate) sampler: Sampler,
     pub(crate) retired: Retired,
     pub(crate) health: Health,
+    /// Our rules of nftables that are in force; not known at the start.
+    pub(crate) nftables: Option<Rules>,
+    pub(crate) fallback: Fallback,
     pub(crate) alerts: Alerts,
     pub(crate) journal: Journal<RealFs>,
     /// Handshakes that don't come to an end, from the last sweep.
@@ -77,12 +81,23 @@ impl Node {
     }
 
     /// Puts the services in force.
-    pub(crate) fn apply_services(&mut self) -> Result<usize, keel_dataplane::DataplaneError> {
+    pub(crate) async fn put_in_force(&mut self) -> Result<(), DataplaneError> {
         let desired = self.desired();
-        let writes = self.dataplane.apply(&desired)?;
+        let ways = self.ways_to_fallbacks(&desired);
+        // Before clients are sent there, and closed when no more are.
+        self.open_fallbacks(&ways).await;
+        self.dataplane.apply(&desired)?;
         self.in_force = desired;
-        self.names.applied();
-        Ok(writes)
+        self.close_fallbacks(&ways).await;
+        Ok(())
+    }
+
+    /// The same, and what is refused is listed with the node's failures and tried again.
+    pub(crate) async fn apply_services(&mut self) {
+        match self.put_in_force().await {
+            Ok(()) => self.succeed("packet path"),
+            Err(error) => self.fail("packet path", &error),
+        }
     }
 
     /// Where packets to the remote addresses in use have to go.
@@ -92,6 +107,18 @@ impl Node {
 
     pub(crate) fn uptime(&self) -> Duration {
         self.started.elapsed()
+    }
+}
+
+/// Reads secrets of the configuration by name; none if there is no such file.
+pub(crate) fn secrets(config_dir: &Path) -> impl Fn(&str) -> Result<Option<Vec<u8>>, String> {
+    let secrets = Secrets::open(RealFs, config_dir);
+    move |name| match &secrets {
+        Ok(secrets) => {
+            let read = secrets.read(name).map_err(|error| chain(&error))?;
+            Ok(read.map(|secret| secret.expose().to_vec()))
+        }
+        Err(error) => Err(chain(error)),
     }
 }
 

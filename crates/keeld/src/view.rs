@@ -11,7 +11,7 @@ use keel_api::{
     Mode, Neighbour, NodeRole, Performance, ProgramStats, Protocol, Rates, ServerState, ServerStatus,
     ServiceStatus, Status, Totals, Versions, light_of,
 };
-use keel_dataplane::{ConnectionRow, DesiredService, Fill, ServerCounters, ServerId};
+use keel_dataplane::{ConnectionRow, DesiredService, FALLBACK, Fill, ServerCounters, ServerId};
 use keel_model::{AdminState, Server, Service, ServiceKind};
 use keel_pool::Verdict;
 
@@ -97,6 +97,7 @@ impl Node {
         } else {
             light_of(service.enabled, servers.iter().map(|s| (s.name.as_str(), s.state)))
         };
+        let fallback_in_use = compiled.is_some_and(DesiredService::fallback_in_use);
         let (mut sum, mut rates, mut connections) =
             (ServerCounters::default(), Rates::default(), ConnectionCounts::default());
         if let Some(slot) = slot {
@@ -129,7 +130,7 @@ impl Node {
                 .as_ref()
                 .map(|p| format!("{} {}", p.by.as_str(), keel_model::format_duration(p.timeout))),
             fallback: service.fallback.map(|f| f.to_string()),
-            fallback_in_use: false,
+            fallback_in_use,
             enabled: service.enabled,
             light,
             reason,
@@ -195,8 +196,10 @@ impl Node {
         if let Some(Trouble::Taken { address, by }) = self.names.trouble(service, server) {
             return (ServerState::Down, format!("not used: it is at {address}, where {by} is already"));
         }
-        if let Some(hop) = self.hops.get(&ip).filter(|hop| hop.mac.is_none()) {
-            return (ServerState::Down, hop.why.clone().unwrap_or_else(|| "not reached yet".to_owned()));
+        // Not as soon as it doesn't answer once: packets still go there then.
+        if self.unreachable.contains(&ip) {
+            let why = self.hops.get(&ip).and_then(|hop| hop.why.clone());
+            return (ServerState::Down, why.unwrap_or_else(|| "not reached yet".to_owned()));
         }
         let Some((verdict, reason, _)) = self.checked(service, server) else {
             return (ServerState::Unchecked, String::new());
@@ -471,6 +474,9 @@ impl Node {
         let limit = current.map_or(0, |s| u64::from(s.timeouts[class as usize]));
         let idle_seconds = now_ns.saturating_sub(row.seen_ns) / 1_000_000_000;
         let mut flags = Vec::new();
+        if name.as_deref() == Some(FALLBACK) {
+            flags.push(ConnectionFlag::Fallback);
+        }
         if row.midstream {
             flags.push(ConnectionFlag::MidStream);
         }

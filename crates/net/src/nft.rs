@@ -25,10 +25,83 @@ pub struct AutoNat {
     pub virtual_ips: Vec<IpAddr>,
 }
 
-impl AutoNat {
+/// Connections to some ports of an address of this machine go to another port of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    /// The address.
+    pub address: IpAddr,
+    /// The ports that are asked for, as ranges.
+    pub ports: Vec<(u16, u16)>,
+    /// The port that answers.
+    pub to: u16,
+}
+
+impl Redirect {
+    fn rule(&self) -> Value {
+        let (protocol, family) = if self.address.is_ipv4() { ("ip", "ip") } else { ("ip6", "ip6") };
+        let payload =
+            |protocol: &str, field: &str| json!({"payload": {"protocol": protocol, "field": field}});
+        let ports: Vec<Value> = (self.ports.iter())
+            .map(|(first, last)| if first == last { json!(first) } else { json!({"range": [first, last]}) })
+            .collect();
+        json!({"add": {"rule": {
+            "family": FAMILY, "table": TABLE, "chain": "fallback",
+            "comment": "no server takes connections: the fallback answers",
+            "expr": [
+                matches("==", payload(protocol, "daddr"), json!(self.address)),
+                matches("==", payload("tcp", "dport"), json!({"set": ports})),
+                {"dnat": {"family": family, "addr": self.address, "port": self.to}},
+            ],
+        }}})
+    }
+}
+
+/// All rules of ours.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Masquerading.
+    pub autonat: AutoNat,
+    /// Redirections.
+    pub redirects: Vec<Redirect>,
+}
+
+impl Rules {
+    /// Whether there is nothing to be done.
+    pub fn is_empty(&self) -> bool {
+        self.autonat.interfaces.is_empty() && self.redirects.is_empty()
+    }
+
     /// The transaction that replaces whatever table of ours there is, without a moment in between.
     pub fn ruleset(&self) -> Value {
         let mut commands = replace_table();
+        if !self.autonat.interfaces.is_empty() {
+            commands.extend(self.autonat.commands());
+        }
+        if !self.redirects.is_empty() {
+            commands.push(json!({"add": {"chain": {
+                "family": FAMILY, "table": TABLE, "name": "fallback",
+                "type": "nat", "hook": "prerouting", "prio": -100, "policy": "accept",
+            }}}));
+            commands.extend(self.redirects.iter().map(Redirect::rule));
+        }
+        json!({ "nftables": commands })
+    }
+
+    /// Puts these rules in force in place of the former ones; if there are none the table is removed.
+    ///
+    /// # Errors
+    /// [`NetError::ToolMissing`], [`NetError::Nft`], [`NetError::RunTool`].
+    pub async fn apply(&self) -> Result<()> {
+        if self.is_empty() {
+            return remove().await;
+        }
+        run("our rules", &self.ruleset()).await
+    }
+}
+
+impl AutoNat {
+    fn commands(&self) -> Vec<Value> {
+        let mut commands = Vec::new();
         let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = self.virtual_ips.iter().partition(|ip| ip.is_ipv4());
         commands.push(add_set("virtual_ips4", "ipv4_addr", &v4));
         commands.push(add_set("virtual_ips6", "ipv6_addr", &v6));
@@ -38,7 +111,7 @@ impl AutoNat {
         }}}));
         commands.push(self.masquerade("ip", "@virtual_ips4"));
         commands.push(self.masquerade("ip6", "@virtual_ips6"));
-        json!({ "nftables": commands })
+        commands
     }
 
     fn masquerade(&self, protocol: &str, except: &str) -> Value {
@@ -55,17 +128,6 @@ impl AutoNat {
                 {"masquerade": null},
             ],
         }}})
-    }
-
-    /// Puts these rules in force in place of the former ones; without interfaces the table is removed.
-    ///
-    /// # Errors
-    /// [`NetError::ToolMissing`], [`NetError::Nft`], [`NetError::RunTool`].
-    pub async fn apply(&self) -> Result<()> {
-        if self.interfaces.is_empty() {
-            return remove().await;
-        }
-        run("the autonat rules", &self.ruleset()).await
     }
 }
 
@@ -201,7 +263,7 @@ mod tests {
             interfaces: vec!["eth0".into()],
             virtual_ips: ["10.0.0.2", "fd00::1", "10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap()).into(),
         };
-        let ruleset = nat.ruleset();
+        let ruleset = Rules { autonat: nat, redirects: Vec::new() }.ruleset();
         let sets: Vec<_> =
             ruleset["nftables"].as_array().unwrap().iter().filter_map(|c| c["add"].get("set")).collect();
         assert_eq!(sets[0]["elem"], json!(["10.0.0.1", "10.0.0.2"]));

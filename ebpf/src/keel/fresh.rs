@@ -288,6 +288,7 @@ fn begin(ctx: &XdpContext, scratch: &mut Scratch, service: u32, now: u64) -> Rou
     let decision = scratch.decision;
     match decision.outcome {
         CHOSEN => {}
+        NO_SERVER if answered_here(service) => return pass() as Route,
         NO_SERVER => return drop(DropReason::NoServer) as Route,
         _ => return drop(DropReason::Overloaded) as Route,
     }
@@ -322,6 +323,12 @@ fn begin(ctx: &XdpContext, scratch: &mut Scratch, service: u32, now: u64) -> Rou
         stats.connections += 1;
     }
     route::server(id)
+}
+
+/// Whether this node's own fallback answers a service's clients now.
+#[inline(always)]
+fn answered_here(service: u32) -> bool {
+    header(service).is_some_and(|header| header.flags & service_flags::ANSWERED_HERE != 0)
 }
 
 /// No server.

@@ -6,7 +6,7 @@ mod watched;
 pub(crate) use view::test;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -16,7 +16,6 @@ use jiff::Timestamp;
 use keel_alert::{Alerter, Event, Files, Severity, Subject, authorities};
 use keel_model::{AdminState, Server, Service};
 use keel_pool::{Membership, Outlook, Verdict, members};
-use keel_store::{RealFs, Secrets};
 use tokio::{task::JoinHandle, time::timeout};
 use tracing::warn;
 
@@ -24,9 +23,8 @@ use self::watched::{Condition, Watched};
 use crate::{
     clock,
     daemon::Shared,
-    interfaces::chain,
     names::{NOT_YET, Trouble},
-    node::Node,
+    node::{Node, secrets},
 };
 
 /// How long what is under way may take when the daemon stops.
@@ -90,14 +88,7 @@ impl Node {
     pub(crate) fn configure_alerts(&self) {
         let Some(alerter) = &self.alerts.alerter else { return };
         let config_dir = &self.alerts.config_dir;
-        let secrets = Secrets::open(RealFs, config_dir);
-        let secret = |name: &str| match &secrets {
-            Ok(secrets) => secrets
-                .read(name)
-                .map(|found| found.map(|secret| secret.expose().to_vec()))
-                .map_err(|e| chain(&e)),
-            Err(error) => Err(chain(error)),
-        };
+        let secret = secrets(config_dir);
         let files = Files {
             secret: &secret,
             secrets: config_dir.join("secrets"),
@@ -200,7 +191,7 @@ impl Node {
         let mut news = Vec::new();
         watched.begin();
         let days = self.cluster.alerts.certificate_days;
-        let seen = if days == 0 { Vec::new() } else { self.health.certificates() };
+        let seen = if days == 0 { BTreeMap::new() } else { self.health.certificates() };
         for (certificate, ends) in seen {
             let subject = Subject::Certificate { certificate };
             if let Some(severity) = watched.see(&subject, certificate_condition(ends, now, days)) {
@@ -252,6 +243,8 @@ fn service_words(service: &Service, membership: &Membership, outlook: &Outlook) 
         format!("less than {least} %, so all are used, whatever their checks say")
     } else if membership.takes.contains(&true) {
         "it takes connections".to_owned()
+    } else if let Some(fallback) = service.fallback.filter(|_| membership.fallback) {
+        format!("the fallback {fallback} answers")
     } else {
         "nobody answers".to_owned()
     };

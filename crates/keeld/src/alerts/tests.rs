@@ -36,6 +36,11 @@ fn a_service_is_bad_when_no_server_takes_connections() {
         (Condition::Bad, "0 of 2 servers are up: nobody answers".to_owned())
     );
     assert_eq!(judged(&web, &[Down, Drain]).0, Condition::Bad);
+    let page = service("", &["", ""]);
+    assert_eq!(
+        judged(&page, &[Down, Down]),
+        (Condition::Bad, "0 of 2 servers are up: the fallback 127.0.0.1:9081 answers".to_owned())
+    );
     assert_eq!(
         judged(&web, &[Unknown, Down]).0,
         Condition::Unknown,

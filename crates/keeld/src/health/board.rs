@@ -66,6 +66,8 @@ pub(crate) struct Checked {
     pub(crate) asked: u64,
     pub(crate) failed: u64,
     pub(crate) certificate_ends: Option<Timestamp>,
+    /// What an agent asks for, per cent of the server's weight.
+    share: Option<u16>,
 }
 
 impl Checked {
@@ -90,17 +92,52 @@ pub(crate) struct Known {
     /// Of the check that decided.
     pub(crate) reason: String,
     pub(crate) since: Option<Timestamp>,
-    /// When it came up after having been down.
+    /// It was down since it was up last.
+    was_down: bool,
+    /// When it came up after having been down, if it was to start slowly then.
     risen: Option<Instant>,
-    /// What its agent asks for, per cent of its weight.
-    wish: Option<u16>,
+    /// What its agent asked for before this process, until its checks have answered.
+    former_share: Option<u16>,
     pub(crate) history: VecDeque<Change>,
 }
 
 impl Known {
+    fn new(wanted: &Wanted, former: Option<Record>, now: Instant) -> Self {
+        let mut known = Self {
+            address: wanted.address,
+            require: wanted.require,
+            slow_start: wanted.slow_start,
+            checks: Vec::new(),
+            verdict: Verdict::Unknown,
+            reason: "not checked yet".to_owned(),
+            since: None,
+            was_down: false,
+            risen: None,
+            former_share: None,
+            history: VecDeque::new(),
+        };
+        let Some(record) = former else { return known };
+        let mut rose = false;
+        for change in &record.history {
+            match change.to.into() {
+                Verdict::Up => (rose, known.was_down) = (known.was_down, false),
+                Verdict::Down => (rose, known.was_down) = (false, true),
+                Verdict::Drain | Verdict::Unknown => rose = false,
+            }
+        }
+        known.verdict = record.verdict.into();
+        if let (true, Verdict::Up, Some(since)) = (rose, known.verdict, record.since) {
+            let ago = Timestamp::now().duration_since(since);
+            known.risen = ago.try_into().ok().and_then(|ago| now.checked_sub(ago));
+        }
+        known.former_share = record.share;
+        (known.reason, known.since, known.history) = (record.reason, record.since, record.history.into());
+        known
+    }
+
     /// How much of its weight it gets, per cent.
     pub(crate) fn share(&self, now: Instant) -> u16 {
-        let wish = u32::from(self.wish.unwrap_or(100));
+        let wish = u32::from(self.wish().unwrap_or(100));
         let ramp = match (self.slow_start, self.risen) {
             (Some(slow), Some(risen)) => ramp(slow, now.saturating_duration_since(risen)),
             _ => 100,
@@ -108,8 +145,16 @@ impl Known {
         u16::try_from((wish * u32::from(ramp)).div_ceil(100)).unwrap_or(u16::MAX)
     }
 
-    fn next_step(&self, now: Instant) -> Option<Instant> {
-        next_step(self.slow_start?, self.risen?, now)
+    /// What its agents ask for: the least.
+    fn wish(&self) -> Option<u16> {
+        let asked = self.checks.iter().filter_map(|check| check.share).min();
+        asked.or_else(|| self.former_share.filter(|_| self.checks.iter().any(|check| check.last.is_none())))
+    }
+
+    /// When its share grows next, with the number of a check to find it by.
+    fn next_step(&self, now: Instant) -> Option<(Instant, u64)> {
+        let at = next_step(self.slow_start?, self.risen?, now)?;
+        Some((at, self.checks.first()?.id))
     }
 
     /// Puts its checks together; true if the verdict has changed.
@@ -118,13 +163,23 @@ impl Known {
         let Some((decides, verdict)) = combine(self.require, verdicts) else { return false };
         let before = self.verdict;
         // While nothing changes, a server that is up has the words of its last answer, and one that is down too.
-        if verdict != Verdict::Unknown || before == Verdict::Unknown {
-            self.reason = self.checks[decides].reason().to_owned();
+        let decides = &self.checks[decides];
+        let says = decides.last.is_some() || decides.wanted.question.is_err();
+        if (verdict != Verdict::Unknown || before == Verdict::Unknown) && (says || verdict != before) {
+            self.reason = decides.reason().to_owned();
         }
         if verdict == before {
             return false;
         }
-        self.risen = (verdict == Verdict::Up && before == Verdict::Down).then_some(now);
+        self.risen = None;
+        match verdict {
+            Verdict::Up => {
+                self.risen = (self.was_down && self.slow_start.is_some()).then_some(now);
+                self.was_down = false;
+            }
+            Verdict::Down => self.was_down = true,
+            Verdict::Drain | Verdict::Unknown => {}
+        }
         self.verdict = verdict;
         self.since = Some(at);
         if self.history.len() == HISTORY {
@@ -160,7 +215,8 @@ pub(crate) struct Board {
     /// Where a check is: service, server, its number there.
     places: HashMap<u64, (Arc<str>, Arc<str>, usize)>,
     due: BTreeSet<(Instant, u64)>,
-    steps: BTreeSet<Instant>,
+    /// When a server's share grows, by one of its checks.
+    steps: BTreeSet<(Instant, u64)>,
     next_id: u64,
     /// From before this process.
     former: HashMap<(String, String), Record>,
@@ -178,10 +234,19 @@ impl Board {
     }
 
     /// Makes the servers and checks what the configuration says. What is known about those that stay is kept.
-    pub(crate) fn configure(&mut self, wanted: Vec<Wanted>, now: Instant, random: &mut dyn FnMut() -> u32) {
+    /// Of servers that aren't wanted now although the configuration names them, what an earlier process knew is kept: their
+    /// names may have no address yet.
+    pub(crate) fn configure(
+        &mut self,
+        wanted: Vec<Wanted>,
+        is_named: impl Fn(&str, &str) -> bool,
+        now: Instant,
+        random: &mut dyn FnMut() -> u32,
+    ) {
         let mut before = std::mem::take(&mut self.services);
         self.places.clear();
         self.due.clear();
+        self.steps.clear();
         let count = wanted.iter().map(|server| server.checks.len()).sum();
         for server in wanted {
             let known = before.get_mut(&server.service).and_then(|servers| servers.remove(&server.server));
@@ -198,9 +263,10 @@ impl Board {
                         self.due.insert((check.watch.due(), check.id));
                     }
                 }
+                self.steps.extend(known.next_step(now));
             }
         }
-        self.former.clear();
+        self.former.retain(|(service, server), _| is_named(service, server));
         self.changed = true;
     }
 
@@ -224,20 +290,11 @@ impl Board {
     ) -> Known {
         let former = self.former.remove(&(wanted.service.to_string(), wanted.server.to_string()));
         let former = former.filter(|record| record.address == wanted.address);
-        let mut known = known.unwrap_or_else(|| Known {
-            address: wanted.address,
-            require: wanted.require,
-            slow_start: None,
-            checks: Vec::new(),
-            verdict: former.as_ref().map_or(Verdict::Unknown, |record| record.verdict.into()),
-            reason: former
-                .as_ref()
-                .map_or_else(|| "not checked yet".to_owned(), |record| record.reason.clone()),
-            since: former.as_ref().and_then(|record| record.since),
-            risen: None,
-            wish: None,
-            history: former.map(|record| record.history.into()).unwrap_or_default(),
-        });
+        let mut known = known.unwrap_or_else(|| Known::new(&wanted, former, now));
+        if known.slow_start.is_none() {
+            // It has its whole weight, and nobody wants that taken away.
+            known.risen = None;
+        }
         (known.require, known.slow_start) = (wanted.require, wanted.slow_start);
         let verdict = known.verdict;
         let mut old: Vec<Option<Checked>> = std::mem::take(&mut known.checks).into_iter().map(Some).collect();
@@ -267,6 +324,7 @@ impl Board {
                         asked: 0,
                         failed: 0,
                         certificate_ends: None,
+                        share: None,
                     }
                 }
             });
@@ -300,16 +358,21 @@ impl Board {
     /// When something is due next: a question, or a step of a slow start.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let question = self.due.first().map(|(at, _)| *at);
-        question.into_iter().chain(self.steps.first().copied()).min()
+        question.into_iter().chain(self.steps.first().map(|(at, _)| *at)).min()
     }
 
     /// Notes that shares grow.
     pub(crate) fn take_steps(&mut self, now: Instant) {
-        while self.steps.first().is_some_and(|at| *at <= now) {
+        while let Some(&(at, id)) = self.steps.first()
+            && at <= now
+        {
             self.steps.pop_first();
             self.changed = true;
-            let next: Vec<_> = self.known().filter_map(|(_, _, known)| known.next_step(now)).collect();
-            self.steps.extend(next);
+            if let Some((service, server, _)) = self.places.get(&id)
+                && let Some(known) = self.server(service, server)
+            {
+                self.steps.extend(known.next_step(now));
+            }
         }
     }
 
@@ -319,20 +382,22 @@ impl Board {
         let Some(known) = self.services.get_mut(&service).and_then(|servers| servers.get_mut(&server)) else {
             return;
         };
+        let wish = known.wish();
         let Some(check) = known.checks.get_mut(index) else { return };
         check.asking = false;
         check.asked += 1;
         check.failed += u64::from(answer.outcome != Some(Outcome::Good));
         check.certificate_ends = answer.certificate_ends.or(check.certificate_ends);
-        if let Some(outcome) = answer.outcome {
-            check.watch.answered(outcome, now);
+        match answer.outcome {
+            Some(outcome) => {
+                check.watch.answered(outcome, now);
+            }
+            None => check.watch.unable(now),
         }
-        if answer.share.is_some() && answer.share != known.wish {
-            known.wish = answer.share;
-            self.changed = true;
-        }
+        check.share = answer.share.or(check.share);
         check.last = Some(Last { at, outcome: answer.outcome, reason: answer.reason, took: answer.took });
         self.due.insert((check.watch.due(), id));
+        self.changed |= known.wish() != wish;
         let from = known.verdict;
         if known.judge(now, at) {
             self.changed = true;
@@ -385,10 +450,11 @@ impl Board {
             verdict: known.verdict.into(),
             since: known.since,
             reason: known.reason.clone(),
+            share: known.wish(),
             history: known.history.iter().cloned().collect(),
         };
-        let mut records: Vec<_> =
-            self.known().filter(|(.., known)| !known.checks.is_empty()).map(record).collect();
+        let checked = self.known().filter(|(.., known)| !known.checks.is_empty()).map(record);
+        let mut records: Vec<_> = checked.chain(self.former.values().cloned()).collect();
         records.sort_by(|a, b| (&a.service, &a.server).cmp(&(&b.service, &b.server)));
         records
     }

@@ -59,7 +59,7 @@ impl Rig {
     }
 
     fn configure(&mut self, wanted: Vec<Wanted>) {
-        self.board.configure(wanted, self.now, &mut || 0);
+        self.board.configure(wanted, |_, _| true, self.now, &mut || 0);
     }
 
     /// Asks everything that is due and answers it, by the address and port that is asked.
@@ -228,4 +228,105 @@ fn an_agents_wish_is_a_share_of_the_weight() {
     assert!(rig.board.take_changes().is_none(), "the same wish is no change");
     rig.round(|place| Answer { share: Some(70), ..GOOD(place) });
     assert!(rig.board.take_changes().is_some());
+}
+
+#[test]
+fn an_agents_wish_goes_with_its_check_and_of_two_the_least_counts() {
+    let both = "type = \"agent\"\n[[service.health.also]]\ntype = \"agent\"\nagent_port = 3334";
+    let mut rig = Rig::new(wanted(both, &["192.0.2.1"]));
+    let share = |rig: &Rig| rig.board.server("web", "s0").unwrap().share(rig.now);
+    let mut asked = 0;
+    while asked < 2 {
+        asked += rig.round(|place| Answer { share: Some(40), ..GOOD(place) });
+    }
+    assert_eq!(share(&rig), 40);
+    let jobs = loop {
+        rig.now = rig.board.next_due().unwrap();
+        let jobs = rig.board.take_due(rig.now, 1, &mut || 0);
+        if !jobs.is_empty() {
+            break jobs;
+        }
+    };
+    let less = Answer { share: Some(10), ..GOOD(&jobs[0].place) };
+    rig.board.answered(jobs[0].id, less, rig.now, Timestamp::UNIX_EPOCH);
+    assert_eq!(share(&rig), 10, "one asks for 10, the other for 40");
+    // Another process goes on with it until it has heard both.
+    let mut later = Rig { board: Board::new(rig.board.records()), now: rig.now };
+    later.configure(wanted(both, &["192.0.2.1"]));
+    assert_eq!(share(&later), 10);
+    rig.configure(wanted("type = \"connect\"", &["192.0.2.1"]));
+    assert_eq!(share(&rig), 100, "nobody asks for less any more");
+}
+
+#[test]
+fn a_slow_start_goes_on_in_another_process_and_is_not_begun_by_a_change() {
+    let slow = |slow: Option<u64>| {
+        let mut all = wanted("type = \"connect\"", &["192.0.2.1"]);
+        all[0].slow_start = slow.map(Duration::from_secs);
+        all
+    };
+    let share = |rig: &Rig| rig.board.server("web", "s0").unwrap().share(rig.now);
+    let mut rig = Rig::new(slow(None));
+    for answer in [GOOD, GOOD, BAD, BAD, BAD] {
+        rig.round(answer);
+    }
+    while rig.verdict("s0") != Verdict::Up {
+        rig.round(GOOD);
+    }
+    rig.configure(slow(Some(3600)));
+    assert_eq!(share(&rig), 100, "it is up, and has its whole weight");
+
+    while rig.verdict("s0") != Verdict::Down {
+        rig.round(BAD);
+    }
+    rig.round(|_| answer(Some(Outcome::Drain), "warming up"));
+    while rig.verdict("s0") != Verdict::Drain {
+        rig.round(|_| answer(Some(Outcome::Drain), "warming up"));
+    }
+    while rig.verdict("s0") != Verdict::Up {
+        rig.round(GOOD);
+    }
+    assert_eq!(share(&rig), 10, "it was down, whatever came in between");
+    rig.configure(slow(Some(1800)));
+    rig.board.take_changes();
+    assert!(rig.board.steps.iter().all(|(at, _)| *at > rig.now) && rig.board.steps.len() == 1);
+    rig.now += Duration::from_secs(890);
+    rig.board.take_steps(rig.now);
+    assert!(rig.board.take_changes().is_some(), "its steps go on");
+    assert_eq!(share(&rig), 50);
+
+    let since = Timestamp::now() - jiff::SignedDuration::from_secs(890);
+    let mut records = rig.board.records();
+    records[0].since = Some(since);
+    let mut later = Rig { board: Board::new(records), now: Instant::now() + Duration::from_secs(1) };
+    later.configure(slow(Some(1800)));
+    assert_eq!(share(&later), 50);
+}
+
+#[test]
+fn a_server_that_was_down_before_keeps_its_reason_until_it_answers() {
+    let mut rig = Rig::new(wanted("type = \"connect\"", &["192.0.2.1"]));
+    while rig.verdict("s0") != Verdict::Down {
+        rig.round(BAD);
+    }
+    let mut later = Rig { board: Board::new(rig.board.records()), now: rig.now };
+    later.configure(wanted("type = \"connect\"", &["192.0.2.1"]));
+    assert_eq!(later.board.server("web", "s0").unwrap().reason, "connection refused");
+    assert_eq!(later.board.records()[0].reason, "connection refused");
+}
+
+#[test]
+fn what_was_known_about_a_server_that_has_no_address_yet_is_kept() {
+    let mut rig = Rig::new(wanted("type = \"connect\"", &["192.0.2.1", "192.0.2.2"]));
+    while rig.verdict("s1") != Verdict::Up {
+        rig.round(GOOD);
+    }
+    let mut board = Board::new(rig.board.records());
+    let named = |_: &str, server: &str| server != "s0";
+    board.configure(Vec::new(), named, rig.now, &mut || 0);
+    let known: Vec<String> = board.records().into_iter().map(|record| record.server).collect();
+    assert_eq!(known, ["s1"], "s0 isn't in the configuration any more");
+    let mut later = Rig { board, now: rig.now };
+    later.configure(wanted("type = \"connect\"", &["192.0.2.1", "192.0.2.2"]));
+    assert_eq!((later.verdict("s0"), later.verdict("s1")), (Verdict::Unknown, Verdict::Up));
 }

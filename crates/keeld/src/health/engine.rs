@@ -1,6 +1,7 @@
 //! Asks the questions that are due, on a thread of its own: what holds the node up delays no check, and the other way
 //! round.
 use std::{
+    convert::Infallible,
     rc::Rc,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -10,10 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keel_probe::{Asker, Trace, ask};
+use keel_probe::{Answer, Asker, Trace, ask};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{
-    sync::Notify,
+    sync::{Notify, oneshot},
     task::{LocalSet, spawn_local},
 };
 use tracing::{info, warn};
@@ -83,25 +84,24 @@ impl Random {
     }
 }
 
-/// Starts the thread. It runs as long as the process.
+/// Starts the thread. It runs as long as the process: what is returned comes to its end if it doesn't.
 pub(crate) fn start(
     shared: Arc<Shared>,
     asker: impl FnOnce() -> Asker + Send + 'static,
-) -> std::io::Result<()> {
+) -> std::io::Result<oneshot::Receiver<Infallible>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (alive, watched) = oneshot::channel();
     thread::Builder::new().name("health".to_owned()).spawn(move || {
+        let _alive = alive;
         privileges::shed();
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return warn!("servers aren't checked: {error}"),
-        };
         let room = descriptors();
         info!(at_once = room, "checking servers");
         LocalSet::new().block_on(&runtime, async move {
             shared.running.store(true, Ordering::Relaxed);
-            run(shared, Rc::new(asker()), room).await;
+            run(shared, Rc::new(asker()), room).await
         });
     })?;
-    Ok(())
+    Ok(watched)
 }
 
 /// As many questions at once as there are descriptors for, after asking for more of them.
@@ -116,9 +116,10 @@ fn descriptors() -> usize {
     usize::try_from(have.saturating_sub(OTHERS)).unwrap_or(AT_ONCE).clamp(64, AT_ONCE)
 }
 
-async fn run(shared: Arc<Shared>, asker: Rc<Asker>, room: usize) {
+async fn run(shared: Arc<Shared>, asker: Rc<Asker>, room: usize) -> Infallible {
     let mut random = Random::new();
     let under_way = Rc::new(());
+    let mut told_full = false;
     loop {
         let now = Instant::now();
         let free = room.saturating_sub(Rc::strong_count(&under_way) - 1);
@@ -128,9 +129,10 @@ async fn run(shared: Arc<Shared>, asker: Rc<Asker>, room: usize) {
             let jobs = board.take_due(now, free, &mut || random.next() as i8);
             (jobs, board.next_due())
         };
-        if free == 0 {
+        if free == 0 && !std::mem::replace(&mut told_full, true) {
             warn!("{room} checks are under way at once: others wait (raise the limit of open files)");
         }
+        told_full &= free <= room / 2;
         for job in jobs {
             // Boxed here: it is as large as the largest protocol.
             let one = Box::pin(carry_out(shared.clone(), asker.clone(), job));
@@ -151,22 +153,42 @@ async fn run(shared: Arc<Shared>, asker: Rc<Asker>, room: usize) {
 }
 
 async fn carry_out(shared: Arc<Shared>, asker: Rc<Asker>, job: Job) {
+    let mut asked = Asked { shared, id: job.id, answered: false };
     let answer = ask(&job.question, &job.place, &asker, &mut Trace::quiet()).await;
-    let now = Instant::now();
-    {
-        let mut board = shared.board();
-        let before = board.next_due();
-        board.answered(job.id, answer, now, clock::now());
-        let earlier = board.next_due() < before || before.is_none();
-        drop(board);
-        if earlier {
-            shared.wake();
+    asked.answered = true;
+    asked.shared.take(job.id, answer);
+}
+
+/// A question that is under way. If asking it panics, that is nobody's answer, and it is asked again the next time.
+struct Asked {
+    shared: Arc<Shared>,
+    id: u64,
+    answered: bool,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if !self.answered {
+            let why = "cannot check: this node's own code broke off (see keeld's log)";
+            self.shared.take(self.id, Answer::unable(why));
         }
     }
-    shared.tell();
 }
 
 impl Shared {
+    fn take(&self, id: u64, answer: Answer) {
+        let now = Instant::now();
+        let mut board = self.board();
+        let before = board.next_due();
+        board.answered(id, answer, now, clock::now());
+        let earlier = board.next_due() < before || before.is_none();
+        drop(board);
+        if earlier {
+            self.wake();
+        }
+        self.tell();
+    }
+
     fn tell(&self) {
         if self.board().has_changed() {
             self.changed.notify_one();

@@ -8,18 +8,22 @@ mod way;
 pub(crate) use view::test;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    convert::Infallible,
     net::{IpAddr, SocketAddr},
     os::unix::net::UnixStream,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use keel_model::{Check, Failback, Health as Checks, Problem, Server, Service, Through};
 use keel_pool::{Outlook, Verdict, members};
 use keel_probe::{Asker, Files, Pinger, Place, Question, ScriptRunner, Via};
-use keel_store::{RealFs, Secrets};
+use tokio::{
+    sync::oneshot,
+    task::{JoinHandle, spawn_blocking},
+};
 use tracing::{info, warn};
 
 use self::{
@@ -27,10 +31,17 @@ use self::{
     engine::{Random, Shared},
     record::File,
 };
-use crate::{daemon, interfaces::chain, names::Trouble, node::Node};
+use crate::{
+    daemon,
+    interfaces::chain,
+    names::Trouble,
+    node::{Node, secrets},
+};
 
 /// Changes that come within this time are put in force together.
 const TOGETHER: Duration = Duration::from_millis(20);
+/// However long it took to put changes in force, the next ones wait no longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 /// The file in the state folder.
 const FILE: &str = "health.json";
 
@@ -38,9 +49,13 @@ const FILE: &str = "health.json";
 #[derive(Debug)]
 pub(crate) struct Health {
     shared: Arc<Shared>,
-    file: File,
+    file: Arc<Mutex<File>>,
+    /// It is being written.
+    saving: Option<JoinHandle<()>>,
     /// The priority group that takes connections, where a service holds it.
     groups: BTreeMap<String, u16>,
+    /// Something has changed since the file was written.
+    unsaved: bool,
     config_dir: PathBuf,
     scripts: Option<ScriptRunner>,
     /// Checks made ready, by service and number. Those that refer to nothing outside are made once.
@@ -55,8 +70,10 @@ impl Health {
         let (file, records) = File::open(state_dir.join(FILE));
         Self {
             shared: Shared::new(Board::new(records.servers)),
-            file,
+            file: Arc::new(Mutex::new(file)),
+            saving: None,
             groups: records.groups,
+            unsaved: false,
             config_dir,
             scripts: line.and_then(runner),
             ready: HashMap::new(),
@@ -64,8 +81,8 @@ impl Health {
         }
     }
 
-    /// Begins to ask.
-    pub(crate) fn start(&self) -> std::io::Result<()> {
+    /// Begins to ask. What is returned comes to its end if that does, which it never should.
+    pub(crate) fn start(&self) -> std::io::Result<oneshot::Receiver<Infallible>> {
         let scripts = self.scripts.clone();
         engine::start(self.shared.clone(), || Asker { pinger: pinger(), scripts, ..Asker::default() })
     }
@@ -161,14 +178,7 @@ impl Node {
 
     /// Has checked what the configuration says. What can't be is kept for [`Node::health_problems`].
     pub(crate) fn configure_health(&mut self) {
-        let secrets = Secrets::open(RealFs, &self.health.config_dir);
-        let secret = |name: &str| match &secrets {
-            Ok(secrets) => secrets
-                .read(name)
-                .map(|found| found.map(|secret| secret.expose().to_vec()))
-                .map_err(|e| chain(&e)),
-            Err(error) => Err(chain(error)),
-        };
+        let secret = secrets(&self.health.config_dir);
         let files = Files {
             secret: &secret,
             secrets: self.health.config_dir.join("secrets"),
@@ -232,7 +242,14 @@ impl Node {
         }
         (self.health.ready, self.health.problems) = (ready, problems);
         let mut random = Random::new();
-        self.health.shared.board().configure(wanted, Instant::now(), &mut || random.next());
+        let enabled = self.cluster.services.iter().filter(|service| service.enabled);
+        let named: HashSet<(&str, &str)> = enabled
+            .flat_map(|service| {
+                service.servers.iter().map(|server| (service.name.as_str(), server.name.as_str()))
+            })
+            .collect();
+        let is_named = |service: &str, server: &str| named.contains(&(service, server));
+        self.health.shared.board().configure(wanted, is_named, Instant::now(), &mut || random.next());
         self.health.shared.wake();
     }
 
@@ -246,7 +263,7 @@ impl Node {
     }
 
     /// Puts in force what the checks have found.
-    pub(crate) fn apply_health(&mut self) {
+    pub(crate) async fn apply_health(&mut self) {
         let Some(news) = self.health.shared.board().take_changes() else { return };
         for one in &news {
             info!(
@@ -258,18 +275,42 @@ impl Node {
                 one.reason
             );
         }
+        self.health.unsaved = true;
         self.hold_groups();
-        match self.apply_services() {
-            Ok(_) => self.succeed("packet path"),
-            Err(error) => self.fail("packet path", &error),
-        }
+        self.apply_services().await;
         self.tell_changes();
-        let records = self.health.shared.board().records();
-        self.health.file.save(records, &self.health.groups);
+    }
+
+    /// Writes down what is known, if that may have changed and it isn't being written already: of ten thousand servers it
+    /// takes a while, so nobody waits for it.
+    pub(crate) fn save_health(&mut self) {
+        let health = &mut self.health;
+        if !health.unsaved || health.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+            return;
+        }
+        health.unsaved = false;
+        let (file, records, groups) =
+            (health.file.clone(), health.shared.board().records(), health.groups.clone());
+        health.saving = Some(spawn_blocking(move || {
+            file.lock().unwrap_or_else(PoisonError::into_inner).save(records, &groups);
+        }));
+    }
+
+    /// The same, and waits until it is done.
+    pub(crate) async fn save_health_now(&mut self) {
+        for _ in 0..2 {
+            if let Some(saving) = self.health.saving.take() {
+                let _ = saving.await;
+            }
+            self.save_health();
+        }
+        if let Some(saving) = self.health.saving.take() {
+            let _ = saving.await;
+        }
     }
 
     /// Notes the priority groups that services hold.
-    fn hold_groups(&mut self) {
+    pub(crate) fn hold_groups(&mut self) {
         let manual: Vec<_> =
             self.cluster.services.iter().filter(|s| s.enabled && s.failback == Failback::Manual).collect();
         let known: BTreeSet<&str> = manual.iter().map(|service| service.name.as_str()).collect();
@@ -283,26 +324,31 @@ impl Node {
         for name in gone {
             self.health.groups.remove(&name);
         }
+        let mut moved = false;
         for (name, group) in found {
-            if self.health.groups.insert(name.clone(), group).is_some_and(|before| before != group) {
+            let before = self.health.groups.insert(name.clone(), group);
+            moved |= before != Some(group);
+            if before.is_some_and(|before| before != group) {
                 info!(
                     service = name,
                     group, "another priority group takes connections, and stays until told otherwise"
                 );
             }
         }
+        if moved {
+            // A kill a moment later mustn't bring it back.
+            self.health.unsaved = true;
+            self.save_health();
+        }
     }
 
     /// Lets the lowest priority group that is up take connections again.
-    pub(crate) fn fail_back(&mut self, service: &str) {
+    pub(crate) async fn fail_back(&mut self, service: &str) {
         self.health.groups.remove(service);
         self.hold_groups();
-        match self.apply_services() {
-            Ok(_) => self.succeed("packet path"),
-            Err(error) => self.fail("packet path", &error),
-        }
-        let records = self.health.shared.board().records();
-        self.health.file.save(records, &self.health.groups);
+        self.apply_services().await;
+        self.health.unsaved = true;
+        self.save_health_now().await;
     }
 
     /// Servers whose handshakes don't come to an end are looked at at once.
@@ -322,12 +368,17 @@ impl Node {
     }
 }
 
-/// Puts changes in force as they come.
+/// Puts changes in force as they come, and leaves the node at least as much time for everything else as that takes: when
+/// thousands of servers fail at once, each change of all tables takes a while.
 pub(crate) async fn follow(node: daemon::Shared) {
     let shared = node.lock().await.health.shared.clone();
+    let mut rest = TOGETHER;
     loop {
         shared.changed.notified().await;
-        tokio::time::sleep(TOGETHER).await;
-        node.lock().await.apply_health();
+        tokio::time::sleep(rest).await;
+        let mut node = node.lock().await;
+        let began = Instant::now();
+        node.apply_health().await;
+        rest = began.elapsed().clamp(TOGETHER, LONGEST_REST);
     }
 }

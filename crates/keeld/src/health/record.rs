@@ -60,6 +60,9 @@ pub(crate) struct Record {
     pub(crate) verdict: Word,
     pub(crate) since: Option<Timestamp>,
     pub(crate) reason: String,
+    /// What its agents asked for, per cent of its weight.
+    #[serde(default)]
+    pub(crate) share: Option<u16>,
     pub(crate) history: Vec<Change>,
 }
 
@@ -139,6 +142,7 @@ mod tests {
             verdict: Word::Up,
             since: Some(Timestamp::UNIX_EPOCH),
             reason: "HTTP 200".to_owned(),
+            share: Some(50),
             history: Vec::new(),
         };
         let groups = BTreeMap::from([("db".to_owned(), 1)]);

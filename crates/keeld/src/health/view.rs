@@ -1,5 +1,8 @@
 //! Health as administrators see it, and checks that are carried out to be looked at.
-use std::time::Instant;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use keel_api::{
@@ -44,7 +47,7 @@ fn outcome(outcome: Option<Outcome>) -> CheckOutcome {
     }
 }
 
-fn milliseconds(time: std::time::Duration) -> f64 {
+fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
@@ -94,17 +97,56 @@ fn check_health(check: &Checked, now: Instant) -> CheckHealth {
     }
 }
 
+/// What is counted of a check.
+#[derive(Debug)]
+pub(crate) struct CheckCounts {
+    pub(crate) service: String,
+    pub(crate) server: String,
+    /// The how manieth of its service.
+    pub(crate) number: usize,
+    pub(crate) kind: &'static str,
+    pub(crate) target: String,
+    pub(crate) asked: u64,
+    pub(crate) failed: u64,
+    pub(crate) took: Option<Duration>,
+    pub(crate) certificate_ends: Option<Timestamp>,
+}
+
 impl Health {
-    /// The certificates that servers have shown, each by where, and when it ends.
-    pub(crate) fn certificates(&self) -> Vec<(String, Timestamp)> {
+    /// The certificates that servers have shown: where, and when the first that was shown there ends.
+    pub(crate) fn certificates(&self) -> BTreeMap<String, Timestamp> {
         let board = self.shared.board();
-        let shown = board.known().flat_map(|(service, server, known)| {
-            known.checks.iter().filter_map(move |check| {
+        let mut shown = BTreeMap::new();
+        for (service, server, known) in board.known() {
+            for check in &known.checks {
+                let Some(ends) = check.certificate_ends else { continue };
                 let target = target(&check.wanted.health, &check.wanted.place);
-                Some((format!("of {service}/{server} at {target}"), check.certificate_ends?))
-            })
-        });
-        shown.collect()
+                let first = shown.entry(format!("of {service}/{server} at {target}")).or_insert(ends);
+                *first = ends.min(*first);
+            }
+        }
+        shown
+    }
+
+    /// The counts of every check.
+    pub(crate) fn counts(&self) -> Vec<CheckCounts> {
+        let board = self.shared.board();
+        let of = |(service, server, known): (&str, &str, &Known)| -> Vec<CheckCounts> {
+            let checks = known.checks.iter().enumerate();
+            let counts = checks.map(|(place, check)| CheckCounts {
+                service: service.to_owned(),
+                server: server.to_owned(),
+                number: place + 1,
+                kind: check.wanted.health.check.as_str(),
+                target: target(&check.wanted.health, &check.wanted.place),
+                asked: check.asked,
+                failed: check.failed,
+                took: check.last.as_ref().map(|last| last.took),
+                certificate_ends: check.certificate_ends,
+            });
+            counts.collect()
+        };
+        board.known().flat_map(of).collect()
     }
 }
 

@@ -5,6 +5,7 @@ mod alerts;
 mod changes;
 mod counters;
 mod detach;
+mod fallback;
 mod journal;
 mod machine;
 mod names;

@@ -92,7 +92,7 @@ fn unused(service: &ServiceDraft<'_>) {
     if servers.is_empty() {
         service
             .at
-            .warn("", "the service has no servers, so nobody answers its clients: add [[service.server]]");
+            .warn("", "the service has no servers, so the fallback, if there is one, gets every client: add [[service.server]]");
     } else if servers.iter().all(|server| server.weight == Some(0)) {
         service.at.warn("", "every server has weight 0, so nobody takes new work: give one of them a weight");
     } else if servers.iter().all(|server| matches!(server.state, Some(AdminState::Drain | AdminState::Halt)))

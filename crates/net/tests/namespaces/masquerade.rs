@@ -6,7 +6,7 @@ use std::{
 };
 
 use keel_net::{
-    nft::{self, AutoNat},
+    nft::{self, AutoNat, Redirect, Rules},
     sysctl,
 };
 use tokio::{net::UdpSocket, time::timeout};
@@ -33,11 +33,12 @@ fn our_table_is_found_and_only_ours() {
     });
 }
 
-fn autonat(interfaces: &[&str], virtual_ips: &[&str]) -> AutoNat {
-    AutoNat {
+fn autonat(interfaces: &[&str], virtual_ips: &[&str]) -> Rules {
+    let autonat = AutoNat {
         interfaces: interfaces.iter().map(|&name| name.into()).collect(),
         virtual_ips: virtual_ips.iter().map(|ip| ip.parse().unwrap()).collect(),
-    }
+    };
+    Rules { autonat, redirects: Vec::new() }
 }
 
 #[test]
@@ -74,7 +75,7 @@ fn a_refused_table_leaves_the_former_one_and_says_why() {
         let before = our_table();
         let too_long = "an-interface-name-that-is-too-long";
         let error = autonat(&[too_long], &[]).apply().await.unwrap_err().to_string();
-        assert!(error.starts_with("nftables refused the autonat rules: "), "{error}");
+        assert!(error.starts_with("nftables refused our rules: "), "{error}");
         assert!(!error.contains('\n') && !error.contains("0:0"), "{error}");
         assert_eq!(our_table(), before);
     });
