@@ -50,7 +50,8 @@ fn of_ended_children() -> Result<f64> {
     Ok(fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS)
 }
 
-fn processes() -> Result<Vec<u32>> {
+/// Every process of the machine.
+pub(crate) fn processes() -> Result<Vec<u32>> {
     let names = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     Ok(names.filter_map(|name| name.parse().ok()).collect())
 }
@@ -68,7 +69,7 @@ fn of_packet_threads(begin: &str) -> Result<f64> {
 }
 
 /// CPU seconds of a task, from `/proc/…/schedstat`.
-fn run_time(process: &str) -> Result<f64> {
+pub(crate) fn run_time(process: &str) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{process}/schedstat"))?;
     let ns: Option<f64> = text.split_whitespace().next().and_then(|ns| ns.parse().ok());
     Ok(ns.context("reading schedstat")? / 1e9)

@@ -48,6 +48,21 @@ impl Effort {
         self.choose(1000, 20)
     }
 
+    /// Servers that are checked.
+    pub(crate) fn checked(self) -> Vec<u32> {
+        self.choose(vec![100, 1000, 10_000], vec![5])
+    }
+
+    /// How long a daemon that checks is left to itself before it is watched.
+    pub(crate) fn settled(self) -> Duration {
+        self.choose(Duration::from_secs(8), Duration::ZERO)
+    }
+
+    /// How long it is watched.
+    pub(crate) fn watched(self) -> Duration {
+        self.choose(Duration::from_secs(20), Duration::from_secs(5))
+    }
+
     /// Changes whose median is taken.
     pub(crate) fn changes(self) -> u32 {
         self.choose(21, 3)

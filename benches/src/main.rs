@@ -4,6 +4,7 @@
 
 mod balancer;
 mod change;
+mod checks;
 mod connections;
 mod cpu;
 mod effort;
@@ -41,12 +42,12 @@ struct Arguments {
     /// Where benchmarks.md and benchmarks.json go.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// Only some sections: floor, path, growth, lab, change, rings. The page is not written then.
+    /// Only some sections: floor, path, growth, lab, change, checks, rings. The page is not written then.
     #[arg(long, value_name = "SECTION", value_delimiter = ',')]
     only: Vec<String>,
 }
 
-const SECTIONS: [&str; 6] = ["floor", "path", "growth", "lab", "change", "rings"];
+const SECTIONS: [&str; 7] = ["floor", "path", "growth", "lab", "change", "checks", "rings"];
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -106,6 +107,9 @@ fn measure(arguments: &Arguments) -> Result<Results> {
             let whole = whole::measure(&effort).context("changes through the daemon")?;
             room::inside(|| change::measure(&effort, whole)).context("changes")?
         });
+    }
+    if wanted("checks") {
+        results.checks = Some(checks::measure(&effort).context("health checks")?);
     }
     if wanted("rings") {
         results.rings = Some(rings::measure());

@@ -21,5 +21,6 @@ pub(crate) struct Results {
     pub(crate) packets: Option<Vec<crate::packets::Cell>>,
     pub(crate) connections: Option<Vec<crate::connections::Cell>>,
     pub(crate) change: Option<crate::change::Section>,
+    pub(crate) checks: Option<Vec<crate::checks::Cell>>,
     pub(crate) rings: Option<crate::rings::Section>,
 }

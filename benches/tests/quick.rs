@@ -36,6 +36,7 @@ fn a_quick_run_measures_everything() {
     assert_eq!(length(&results, "/change/changes"), 8);
     assert_eq!(length(&results, "/change/whole"), 2);
     assert_eq!(length(&results, "/change/memory"), 9);
+    assert_eq!(length(&results, "/checks"), 3);
     assert_eq!(length(&results, "/rings/maglev"), 3);
     paths(&results);
     page(&read("benchmarks.md"));
