@@ -50,7 +50,7 @@ pub use layer4::{
     Encapsulation, Layer4, Layer4TimeoutOverrides, Mode4, Protocol4, RemovedPolicy, Scheduler4, Transport,
 };
 pub use layer7::{ClientTls, Layer7, Layer7Timeouts, Mode7, ProxyVersion, Scheduler7, ServerTls, TlsVersion};
-pub use load::{load_cluster, load_node};
+pub use load::{address_fault, load_cluster, load_node};
 pub use name::{CertificateName, CheckName, NameError, ServerName, ServiceName, UserName};
 pub use node::{
     Destination, Dns, HeartbeatPaths, Interface, Node, Ntp, PeerAddress, PolicyRoute, Route, Vlan, Web,

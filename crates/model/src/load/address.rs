@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use crate::reader::{Read, Table};
 
 /// Why no host can have this address, said after "is"; loopback addresses pass.
-pub(crate) fn address_fault(address: IpAddr) -> Option<&'static str> {
+pub fn address_fault(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => fault4(address),
         IpAddr::V6(address) => fault6(address),

@@ -24,7 +24,7 @@ use crate::node::Node;
 use crate::problem::Problem;
 use crate::reader::{Report, Table};
 
-pub(crate) use address::address_fault;
+pub use address::address_fault;
 pub(crate) use cluster::ClusterDraft;
 pub(crate) use keys::{server_keys, service_keys};
 pub(crate) use node::NodeDraft;
