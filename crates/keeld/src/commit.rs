@@ -164,11 +164,8 @@ impl Node {
         }
         self.cluster = cluster;
         self.configure_alerts();
-        let wanted = names::wanted(&self.cluster);
-        self.names.keep(&wanted, clock::now());
-        if !self.names.unknown(wanted).is_empty() {
-            self.names.wake.notify_one();
-        }
+        self.names.keep(&names::wanted(&self.cluster), clock::now());
+        self.names.wake.notify_one();
         self.apply_all().await;
     }
 

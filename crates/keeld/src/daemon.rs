@@ -130,6 +130,7 @@ async fn start(args: &Args, scripts: Option<UnixStream>) -> Result<(Node, onesho
     let config = read_node(&store)?;
     let netlink = Netlink::connect().context("reaching the kernel's network tables")?;
     let floating = Floating::open(args.run_dir.join("addresses.json"));
+    let resolver = Arc::new(lookup::Resolver::new(lookup::Files::of_the_system(), config.dns.clone()));
     let (cluster, adopted) = read_cluster(&mut store, &config, &netlink, &floating).await?;
     let options = Options { bpf_dir: args.bpf_dir.clone(), sizes: sizes(&cluster) };
     let (mut dataplane, adoption) = Dataplane::open(&options).context("starting the packet path")?;
@@ -156,6 +157,7 @@ async fn start(args: &Args, scripts: Option<UnixStream>) -> Result<(Node, onesho
         met: BTreeSet::new(),
         attachments: BTreeMap::new(),
         names: Names::open(args.state_dir.join("names.json")),
+        resolver,
         floating,
         former: Former::open(args.run_dir.join(former::FILE)),
         hops: HashMap::new(),
@@ -181,8 +183,8 @@ async fn start(args: &Args, scripts: Option<UnixStream>) -> Result<(Node, onesho
     node.apply_routes().await;
     // Names first: a server whose name isn't known yet would lose its connections.
     let unknown = node.names.unknown(names::wanted(&node.cluster));
-    let answered = lookup::look_up_all(unknown, lookup::AT_START).await;
-    node.names.take(answered, clock::now());
+    let answered = lookup::look_up_all(&node.resolver, unknown, lookup::AT_START).await;
+    node.names.take(answered, clock::now(), Instant::now());
     node.names.keep(&names::wanted(&node.cluster), clock::now());
     node.configure_health();
     node.configure_alerts();

@@ -40,9 +40,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::Args;
 
+/// What is logged unless `KEEL_LOG` says otherwise. The resolver's crates write a line for whatever is wrong in what they
+/// receive, so anybody who can send it could fill the log; what matters of it is said with the name that was looked up.
+const LOG: &str = "info,hickory_net=off,hickory_proto=off,hickory_resolver=off";
+
 fn main() -> Result<()> {
     let args = Args::parse();
-    let filter = EnvFilter::try_from_env("KEEL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("KEEL_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
     tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
     if args.serve_scripts {
         return helper::serve();

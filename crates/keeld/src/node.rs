@@ -3,6 +3,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,7 @@ use keel_store::{Journal, RealFs, Secrets, Store};
 
 use crate::{
     addresses::Floating, alerts::Alerts, fallback::Fallback, former::Former, health::Health,
-    interfaces::chain, names::Names, rates::Sampler, retired::Retired,
+    interfaces::chain, lookup::Resolver, names::Names, rates::Sampler, retired::Retired,
 };
 
 /// The node's state.
@@ -34,6 +35,8 @@ pub(crate) struct Node {
     pub(crate) attachments: BTreeMap<String, Attachment>,
     /// Addresses of servers given by name.
     pub(crate) names: Names,
+    /// Looks them up.
+    pub(crate) resolver: Arc<Resolver>,
     pub(crate) floating: Floating,
     /// What was changed on this machine, to be put back.
     pub(crate) former: Former,

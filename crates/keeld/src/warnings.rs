@@ -65,7 +65,7 @@ impl Node {
         let warning = |(i, j, trouble): (usize, usize, Trouble)| {
             let (service, server) = (&self.cluster.services[i], &self.cluster.services[i].servers[j]);
             let name = &server.address;
-            let ask = format!("`getent ahosts {name}` asks the same name servers (/etc/resolv.conf)");
+            let ask = self.resolver.remedy(&name.to_string());
             let (text, remedy) = match trouble {
                 Trouble::Unresolved(why) => {
                     (format!("name not resolved: {name}: {why}; the server gets no connections"), ask)

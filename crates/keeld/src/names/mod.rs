@@ -1,11 +1,14 @@
-//! Servers given by host name: which names are wanted, what they were last resolved to, and the file that remembers it
-//! across restarts. Asking the name servers is [`crate::lookup`]'s.
+//! Servers given by host name: which names are wanted, what they were last resolved to, when they are looked up next, and
+//! the file that remembers the answers across restarts. Asking the name servers is [`crate::lookup`]'s.
+pub(crate) mod schedule;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     net::IpAddr,
     path::PathBuf,
     sync::Arc,
+    time::Instant,
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +19,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use crate::{interfaces::chain, node::Node};
+use self::schedule::Schedule;
+use crate::{interfaces::chain, lookup::Found, node::Node};
 
 /// Answers about names that are in no service any more are kept for a roll-back, the newest of them.
 const SPARE: usize = 256;
@@ -34,7 +38,7 @@ pub(crate) struct Asked {
 }
 
 /// One answer of the name servers.
-pub(crate) type Answered = (Asked, Result<IpAddr, String>);
+pub(crate) type Answered = (Asked, Result<Found, String>);
 
 /// What a name was resolved to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +63,9 @@ pub(crate) struct Names {
     unapplied: bool,
     /// When the file was last written, if it says what is known.
     written: Option<Timestamp>,
-    /// Told when there are names without an answer.
+    /// When each name is looked up next.
+    pub(crate) schedule: Schedule,
+    /// Told when other names are wanted.
     pub(crate) wake: Arc<Notify>,
 }
 
@@ -84,6 +90,7 @@ impl Names {
             failures: BTreeMap::new(),
             unapplied: false,
             written: None,
+            schedule: Schedule::default(),
             wake: Arc::default(),
         }
     }
@@ -108,18 +115,20 @@ impl Names {
         self.unapplied = false;
     }
 
-    /// Takes answers of the name servers; a failure keeps the last answer.
-    pub(crate) fn take(&mut self, answered: Vec<Answered>, now: Timestamp) {
+    /// Takes answers of the name servers; a failure keeps the last answer. The time is given by the wall's clock for people,
+    /// and by the one that never jumps for the next look-up.
+    pub(crate) fn take(&mut self, answered: Vec<Answered>, at: Timestamp, now: Instant) {
         let mut changed = false;
         for (asked, answer) in answered {
+            self.schedule.note(&asked, answer.as_ref().ok().map(|found| found.ttl), now);
             match answer {
-                Ok(address) => {
+                Ok(Found { address, .. }) => {
                     self.failures.remove(&asked);
                     if self.addresses.insert(key(&asked), address) != Some(address) {
                         info!(name = asked.name, %address, "server name resolved");
                         changed = true;
                     }
-                    self.answers.insert(asked.clone(), Answer { asked, address, when: now });
+                    self.answers.insert(asked.clone(), Answer { asked, address, when: at });
                 }
                 Err(why) => {
                     if self.failures.get(&asked) != Some(&why) {
@@ -245,6 +254,8 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn cluster(text: &str) -> Cluster {
@@ -258,7 +269,11 @@ mod tests {
 
     fn answer(name: &str, address: &str) -> Answered {
         let address: IpAddr = address.parse().unwrap();
-        (asked(name, address.is_ipv6()), Ok(address))
+        (asked(name, address.is_ipv6()), found(address))
+    }
+
+    fn found(address: IpAddr) -> Result<Found, String> {
+        Ok(Found { address, ttl: Duration::from_secs(60) })
     }
 
     fn at(second: i64) -> Timestamp {
@@ -284,14 +299,18 @@ server = [{ name = "a", address = "rs1.example" }]
         let record = folder.path().join("names.json");
         let cluster = cluster(TEXT);
         let mut names = Names::open(record.clone());
-        names.take(vec![answer("rs1.example", "10.0.0.1"), answer("rs1.example", "fd00::1")], at(1));
+        names.take(
+            vec![answer("rs1.example", "10.0.0.1"), answer("rs1.example", "fd00::1")],
+            at(1),
+            Instant::now(),
+        );
         assert!(names.unapplied());
         names.applied();
         names.keep(&wanted(&cluster), at(1));
 
         let mut names = Names::open(record.clone());
         let failed = (asked("rs1.example", false), Err("no answer".to_owned()));
-        names.take(vec![failed], at(2));
+        names.take(vec![failed], at(2), Instant::now());
         assert!(!names.unapplied());
         let (four, six) = (&cluster.services[0], &cluster.services[1]);
         let of =
@@ -314,7 +333,11 @@ server = [{ name = "a", address = "rs1.example" }]
     fn an_answer_of_the_wrong_family_is_none() {
         let cluster = cluster(TEXT);
         let mut names = Names::open("/nowhere/names.json".into());
-        names.take(vec![(asked("rs1.example", false), Ok("fd00::1".parse().unwrap()))], at(1));
+        names.take(
+            vec![(asked("rs1.example", false), found("fd00::1".parse().unwrap()))],
+            at(1),
+            Instant::now(),
+        );
         let four = &cluster.services[0];
         let Some(Trouble::Unresolved(why)) = names.trouble(four, &four.servers[0]) else {
             panic!("no trouble")
@@ -342,7 +365,7 @@ server = [{ name = "a", address = "rs1.example" }]
         let mut names = Names::open(record.clone());
         let many = (0..2000).map(|i| answer(&format!("rs{i}.example"), "10.0.0.1"));
         for (second, one) in many.enumerate() {
-            names.take(vec![one], at(second as i64));
+            names.take(vec![one], at(second as i64), Instant::now());
         }
         let wanted = BTreeSet::from([asked("rs0.example", false)]);
         names.keep(&wanted, at(3000));
@@ -362,7 +385,7 @@ server = [{ name = "a", address = "rs1.example" }]
         let mut names = Names::open(record.clone());
         let wanted = BTreeSet::from([asked("rs1.example", false)]);
         let mut written_at = |second| {
-            names.take(vec![answer("rs1.example", "10.0.0.1")], at(second));
+            names.take(vec![answer("rs1.example", "10.0.0.1")], at(second), Instant::now());
             names.keep(&wanted, at(second));
             fs::read_to_string(&record).unwrap()
         };
