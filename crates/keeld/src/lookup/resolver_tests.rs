@@ -1,3 +1,4 @@
+//! Whom a machine asks, in which order, and what is said when nobody knows.
 use std::time::Instant;
 
 use super::*;

@@ -1,3 +1,4 @@
+//! What is made of what a name server says, whatever that is.
 use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, TXT};
 
 use super::*;

@@ -1,3 +1,4 @@
+//! Looking several names up, without any name server.
 use super::*;
 
 fn nobody(hosts: &str) -> (tempfile::TempDir, Arc<Resolver>) {

@@ -1,3 +1,4 @@
+//! When names are due.
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
