@@ -48,6 +48,18 @@ impl Files {
     fn stamps(&self) -> [Option<Stamp>; 2] {
         [Stamp::of(&self.hosts), Stamp::of(&self.resolv_conf)]
     }
+
+    fn read(&self) -> Texts {
+        let read = |path| system::read(path).map_err(|error| error.to_string());
+        Texts { hosts: read(&self.hosts), resolv_conf: read(&self.resolv_conf) }
+    }
+}
+
+/// What the files say, or why they can't be read.
+#[derive(Debug, PartialEq, Eq)]
+struct Texts {
+    hosts: Result<String, String>,
+    resolv_conf: Result<String, String>,
 }
 
 /// Resolves names, and knows whom to ask.
@@ -62,6 +74,7 @@ pub(crate) struct Resolver {
 #[derive(Debug)]
 struct Current {
     stamps: [Option<Stamp>; 2],
+    texts: Texts,
     setup: Arc<Setup>,
     generation: u64,
 }
@@ -69,21 +82,26 @@ struct Current {
 impl Resolver {
     /// Reads the files.
     pub(crate) fn new(files: Files, given: Dns) -> Self {
-        let stamps = files.stamps();
-        let setup = Arc::new(Setup::read(&files, &given));
-        Self { files, given, current: Mutex::new(Current { stamps, setup, generation: 0 }) }
+        let (stamps, texts) = (files.stamps(), files.read());
+        let setup = Arc::new(Setup::new(&texts, &files, &given));
+        Self { files, given, current: Mutex::new(Current { stamps, texts, setup, generation: 0 }) }
     }
 
-    /// Reads the files again if they have changed. The number is another one whenever they were: then every earlier answer
-    /// is in doubt.
+    /// Reads the files again if they were written to. The number is another one whenever they say something else: then every
+    /// earlier answer is in doubt.
     pub(crate) fn refresh(&self) -> u64 {
         let stamps = self.files.stamps();
         let mut current = self.current();
         if current.stamps != stamps {
-            info!("/etc/hosts or /etc/resolv.conf has changed; names are looked up anew");
             current.stamps = stamps;
-            current.setup = Arc::new(Setup::read(&self.files, &self.given));
-            current.generation += 1;
+            let texts = self.files.read();
+            // Some DHCP clients write the same text again at every renewal.
+            if current.texts != texts {
+                info!("/etc/hosts or /etc/resolv.conf has changed; names are looked up anew");
+                current.setup = Arc::new(Setup::new(&texts, &self.files, &self.given));
+                current.texts = texts;
+                current.generation += 1;
+            }
         }
         current.generation
     }
@@ -120,13 +138,13 @@ struct Setup {
 }
 
 impl Setup {
-    fn read(files: &Files, given: &Dns) -> Self {
-        let hosts = system::read(&files.hosts).map(|text| Hosts::parse(&text)).unwrap_or_default();
+    fn new(texts: &Texts, files: &Files, given: &Dns) -> Self {
+        let hosts = texts.hosts.as_deref().map(Hosts::parse).unwrap_or_default();
         let this_host = nix::unistd::gethostname().unwrap_or_default();
-        let read = system::read(&files.resolv_conf);
-        let conf = ResolvConf::parse(read.as_deref().unwrap_or_default(), &this_host.to_string_lossy());
+        let text = texts.resolv_conf.as_deref();
+        let conf = ResolvConf::parse(text.unwrap_or_default(), &this_host.to_string_lossy());
         let manner = Manner { over_tcp: conf.over_tcp, edns: conf.edns };
-        let servers = match (given.servers.is_empty(), read) {
+        let servers = match (given.servers.is_empty(), text) {
             (false, _) => make_ready(&given.servers, manner),
             (true, Ok(_)) if conf.servers.is_empty() => Err(none_in(&files.resolv_conf, &conf.unusable)),
             (true, Ok(_)) => make_ready(&conf.servers, manner),

@@ -150,6 +150,8 @@ fn files_are_read_again_when_they_change_and_only_then() {
     assert_eq!(servers(&resolver), Ok(vec![ip("192.0.2.1")]));
     let first = resolver.refresh();
     assert_eq!(resolver.refresh(), first);
+    std::fs::write(&files.resolv_conf, "nameserver 192.0.2.1\n").unwrap();
+    assert_eq!(resolver.refresh(), first, "it says the same");
 
     std::fs::write(&files.resolv_conf, "nameserver 192.0.2.12\n").unwrap();
     let second = resolver.refresh();
