@@ -105,7 +105,8 @@ impl Fault {
     fn is_ours(&self) -> bool {
         match self {
             Self::Unable(_) => true,
-            // Out of descriptors, memory, ports; an address that isn't ours; a rule of our own.
+            // Out of descriptors, memory, ports; an address that isn't ours; a rule of our own. Not EACCES: the kernel
+            // says that where the other side refuses with ICMPv6 "administratively prohibited".
             Self::Io { source, .. } => matches!(
                 source.raw_os_error(),
                 Some(
@@ -115,7 +116,6 @@ impl Fault {
                         | libc::ENOBUFS
                         | libc::EADDRNOTAVAIL
                         | libc::EPERM
-                        | libc::EACCES
                 )
             ),
             Self::Closed { .. } | Self::TooLong { .. } | Self::Unexpected(_) | Self::Tls(_) => false,

@@ -53,6 +53,9 @@ fn io_words(doing: &str, source: &io::Error) -> String {
         Kind::ConnectionReset => format!("connection reset while {doing}"),
         Kind::HostUnreachable => "no route to the host, or it doesn't answer ARP".to_owned(),
         Kind::NetworkUnreachable => "network unreachable: there is no route".to_owned(),
+        Kind::PermissionDenied if source.raw_os_error() == Some(libc::EACCES) => {
+            format!("a firewall or a router forbids it (administratively prohibited) while {doing}")
+        }
         Kind::UnexpectedEof => format!("connection closed while {doing}"),
         _ => format!("{doing}: {source}"),
     }
