@@ -10,9 +10,10 @@ use keel_model::Tls;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
+    crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
+use rustls_native_certs::{CertificateResult, load_native_certs};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -51,14 +52,7 @@ impl Ready {
 
 fn roots(own: Option<&str>, authorities: &Path) -> Result<Arc<RootCertStore>, ReadyError> {
     static SYSTEM: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    let Some(name) = own else {
-        let system = SYSTEM.get_or_init(|| {
-            let mut store = RootCertStore::empty();
-            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            Arc::new(store)
-        });
-        return Ok(system.clone());
-    };
+    let Some(name) = own else { return system(&SYSTEM, load_native_certs) };
     let path = authorities.join(name);
     let refused = |why: String| ReadyError::Authority { name: name.to_owned(), path: path.clone(), why };
     let found = CertificateDer::pem_file_iter(&path).map_err(|error| refused(error.to_string()))?;
@@ -68,6 +62,26 @@ fn roots(own: Option<&str>, authorities: &Path) -> Result<Arc<RootCertStore>, Re
         store.add(certificate).map_err(|error| refused(error.to_string()))?;
     }
     if store.is_empty() { Err(refused("it holds no certificate".to_owned())) } else { Ok(Arc::new(store)) }
+}
+
+/// The system's authorities. None at all says nothing about servers, and isn't kept: they may be installed later.
+fn system(
+    kept: &OnceLock<Arc<RootCertStore>>,
+    load: impl FnOnce() -> CertificateResult,
+) -> Result<Arc<RootCertStore>, ReadyError> {
+    if let Some(store) = kept.get() {
+        return Ok(store.clone());
+    }
+    let found = load();
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(found.certs);
+    if store.is_empty() {
+        let why = found.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
+        return Err(ReadyError::Other(format!(
+            "this node trusts no authority{why}: install the package ca-certificates, or name one in `ca`"
+        )));
+    }
+    Ok(kept.get_or_init(|| Arc::new(store)).clone())
 }
 
 /// The handshake. The name is the check's own, else `name`, else the address.
@@ -177,7 +191,8 @@ fn ago(then: u64, now: u64, date: &str) -> String {
     }
 }
 
-/// Takes any certificate: the check asks whether the server works, not who it is.
+/// Takes any certificate: the check asks whether the server works, not who it is. That the server has the certificate's
+/// key is as little of interest, and to look at it would need a certificate that is modern (X.509 v3, no short key).
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 
@@ -195,20 +210,20 @@ impl ServerCertVerifier for Anybody {
 
     fn verify_tls12_signature(
         &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        Ok(HandshakeSignatureValid::assertion())
     }
 
     fn verify_tls13_signature(
         &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        Ok(HandshakeSignatureValid::assertion())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -227,5 +242,14 @@ mod tests {
         assert_eq!(names(&many[..1]), "1.example.org");
         assert_eq!(names(&["IpAddress(192.0.2.1)".to_owned()]), "192.0.2.1");
         assert_eq!(names(&[]), "no name");
+    }
+
+    #[test]
+    fn no_authorities_are_said_and_looked_for_again() {
+        let kept = OnceLock::new();
+        let refused = system(&kept, CertificateResult::default).unwrap_err().to_string();
+        assert!(refused.contains("install the package ca-certificates"), "{refused}");
+        assert!(!system(&kept, load_native_certs).unwrap().is_empty(), "install the package ca-certificates");
+        assert!(system(&kept, CertificateResult::default).is_ok(), "what was found is kept");
     }
 }

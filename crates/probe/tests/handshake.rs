@@ -1,12 +1,16 @@
 //! TLS handshakes, and what is wrong with certificates.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 mod support;
+
+use std::process::Command;
 
 use rustls::version::{TLS12, TLS13};
 use support::certificates::{Authority, date, shaker};
 use support::{
     Kept,
     liar::{Lie, liar},
-    server::free_port,
+    server::{Server, free_port},
 };
 
 const VERIFY: &str = "type = \"tls\"\nverify = true\nca = \"own.pem\"\nserver_name = \"web.example.org\"";
@@ -54,6 +58,50 @@ async fn bad_certificates_are_bad_only_where_they_are_verified() {
         kept.good("type = \"tls\"", port, "TLS 1.3, certificate until").await;
     }
     kept.good("type = \"tls\"", expired, &format!("expired on {} (not verified)", date(-1))).await;
+}
+
+/// A server with a certificate of version 1 and a short key: what old appliances and some databases make themselves.
+fn old_fashioned(version: &str) -> (Server, u16) {
+    let folder = tempfile::tempdir().unwrap();
+    let openssl = |args: &[&str]| {
+        let done = Command::new("openssl").args(args).current_dir(folder.path()).output();
+        let done = done.expect("openssl (install the package openssl)");
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let key = ["-newkey", "rsa:1024", "-nodes", "-keyout", "key.pem"];
+    openssl(&[&["req", "-out", "req.pem", "-subj", "/CN=old.example.org"], &key[..]].concat());
+    openssl(&["x509", "-req", "-in", "req.pem", "-signkey", "key.pem", "-out", "cert.pem", "-days", "30"]);
+    let text = openssl(&["x509", "-in", "cert.pem", "-noout", "-text"]);
+    assert!(text.contains("Version: 1 (0x0)"), "{text}");
+    let port = free_port();
+    let mut command = Command::new("openssl");
+    command.args([
+        "s_server",
+        "-www",
+        "-cert",
+        "cert.pem",
+        "-key",
+        "key.pem",
+        "-cipher",
+        "DEFAULT@SECLEVEL=0",
+        version,
+    ]);
+    command.args(["-accept", &format!("127.0.0.1:{port}")]).current_dir(folder.path());
+    let mut server = Server::start(&mut command, "openssl", folder);
+    server.wait_for(port);
+    (server, port)
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_verifies_may_be_of_any_kind() {
+    let kept = Kept::default();
+    for (version, words) in [("-tls1_3", "TLS 1.3"), ("-tls1_2", "TLS 1.2")] {
+        let (server, port) = old_fashioned(version);
+        let answer = kept.asked("type = \"tls\"", port).await;
+        let until = format!("{words}, certificate until {}", date(30));
+        assert_eq!(answer.reason, until, "{}", server.log());
+    }
 }
 
 #[tokio::test]
