@@ -73,7 +73,8 @@ pub struct Asker {
 /// Asks. It ends when the question's time is over, whatever the server does.
 pub async fn ask(question: &Question, place: &Place, asker: &Asker, trace: &mut Trace) -> Answer {
     let began = Instant::now();
-    let found = tokio::time::timeout(question.timeout, protocol::check(question, place, asker, trace)).await;
+    let found =
+        tokio::time::timeout(question.patience(), protocol::check(question, place, asker, trace)).await;
     let took = began.elapsed();
     let answer =
         |outcome, reason: String| Answer { outcome, reason, share: None, certificate_ends: None, took };
@@ -87,6 +88,10 @@ pub async fn ask(question: &Question, place: &Place, asker: &Asker, trace: &mut 
         },
         Ok(Err(fault)) if fault.is_ours() => answer(None, fault.to_string()),
         Ok(Err(fault)) => answer(Some(Outcome::Bad), fault.to_string()),
+        Err(_) if question.is_script() => answer(
+            None,
+            Fault::Unable("the process that runs scripts does not answer".to_owned()).to_string(),
+        ),
         Err(_) => {
             let patience = format_duration(question.timeout);
             answer(Some(Outcome::Bad), format!("no answer in {patience} while {}", trace.doing()))

@@ -120,6 +120,18 @@ impl Question {
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
+
+    /// Whether a script of the administrator asks.
+    pub(crate) fn is_script(&self) -> bool {
+        matches!(self.check, Check::Script(_))
+    }
+
+    /// How long an answer is waited for. Those that run scripts say themselves when time was over, and whether the
+    /// script is to blame: what they say must arrive.
+    pub(crate) fn patience(&self) -> Duration {
+        const ON_ITS_WAY: Duration = Duration::from_millis(250);
+        if self.is_script() { self.timeout + ON_ITS_WAY } else { self.timeout }
+    }
 }
 
 /// How TLS is spoken, if it is, and which protocols are offered (ALPN).

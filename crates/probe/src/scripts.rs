@@ -4,25 +4,30 @@ use std::{
     collections::HashMap,
     io,
     path::PathBuf,
+    pin::pin,
     process::Stdio,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
-    process::{Child, Command},
+    process::Command,
     sync::{Semaphore, mpsc, oneshot},
     time::timeout,
 };
 
 /// Scripts under way at once; others wait, which counts towards their time.
 const AT_ONCE: usize = 64;
+/// Of them, those of one service at most: its slow ones must not keep all others waiting.
+const OF_ONE: usize = AT_ONCE / 4 * 3;
+/// How long what a script has written is read after its end, where something that it left behind keeps that open.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// Bytes of a script's output that are kept; the rest is read and thrown away, so that it isn't held up.
 const OUTPUT: usize = 4096;
 /// Bytes of one line between the two processes.
@@ -35,6 +40,8 @@ pub struct ScriptCall {
     pub path: PathBuf,
     /// What it is given.
     pub args: Vec<String>,
+    /// The service whose servers are checked: each has its share of what may run at once.
+    pub service: String,
     /// Milliseconds after which it is killed, with all that it started.
     pub limit_ms: u64,
 }
@@ -52,7 +59,7 @@ pub enum ScriptEnd {
     },
     /// It took too long.
     TimedOut,
-    /// It never began.
+    /// It never began, or too late to end.
     NotStarted {
         /// Why.
         why: String,
@@ -73,17 +80,31 @@ struct Reply {
     end: ScriptEnd,
 }
 
-type Waiting = Mutex<HashMap<u64, oneshot::Sender<ScriptEnd>>>;
+/// Who waits for which call.
+#[derive(Debug, Default)]
+struct Waiting {
+    calls: HashMap<u64, oneshot::Sender<ScriptEnd>>,
+    /// The other process is gone: nobody will answer any more.
+    over: bool,
+}
 
-fn locked(waiting: &Waiting) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<ScriptEnd>>> {
-    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+impl Waiting {
+    /// Whoever waits learns that nobody will answer, and so does whoever comes later.
+    fn end(&mut self) {
+        self.over = true;
+        self.calls.clear();
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The daemon's side: has scripts run.
 #[derive(Debug, Clone)]
 pub struct ScriptRunner {
     requests: mpsc::UnboundedSender<String>,
-    waiting: Arc<Waiting>,
+    waiting: Arc<Mutex<Waiting>>,
     next: Arc<AtomicU64>,
 }
 
@@ -91,27 +112,28 @@ impl ScriptRunner {
     /// Talks to a process that [serves scripts](serve_scripts) at the other end. Call it within a tokio runtime.
     pub fn new(stream: UnixStream) -> Self {
         let (requests, mut sending) = mpsc::unbounded_channel::<String>();
-        let waiting = Arc::new(Waiting::default());
+        let waiting = Arc::new(Mutex::<Waiting>::default());
         let (read, mut write) = stream.into_split();
+        let unsent = waiting.clone();
         tokio::spawn(async move {
             while let Some(line) = sending.recv().await {
                 if write.write_all(line.as_bytes()).await.is_err() {
-                    return;
+                    break;
                 }
             }
+            locked(&unsent).end();
         });
         let answers = waiting.clone();
         tokio::spawn(async move {
             let mut lines = BufReader::new(read).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 if let Ok(reply) = serde_json::from_str::<Reply>(&line)
-                    && let Some(sender) = locked(&answers).remove(&reply.id)
+                    && let Some(sender) = locked(&answers).calls.remove(&reply.id)
                 {
                     let _ = sender.send(reply.end);
                 }
             }
-            // Whoever waits learns that nobody will answer.
-            locked(&answers).clear();
+            locked(&answers).end();
         });
         Self { requests, waiting, next: Arc::default() }
     }
@@ -119,28 +141,37 @@ impl ScriptRunner {
     /// Runs a script.
     ///
     /// # Errors
-    /// The process that runs scripts is gone.
+    /// The process that runs scripts is gone, or there are too many arguments.
     pub async fn run(&self, call: ScriptCall) -> Result<ScriptEnd, String> {
         let gone = || "the process that runs scripts has ended: restart keeld".to_owned();
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let line = serde_json::to_string(&Request { id, call }).map_err(|error| error.to_string())?;
+        let line = serde_json::to_string(&Request { id, call }).map_err(|error| error.to_string())? + "\n";
+        if line.len() > LINE {
+            return Err(format!("the script's arguments are longer than {LINE} bytes"));
+        }
         let (sender, receiver) = oneshot::channel();
-        locked(&self.waiting).insert(id, sender);
+        {
+            let mut waiting = locked(&self.waiting);
+            if waiting.over {
+                return Err(gone());
+            }
+            waiting.calls.insert(id, sender);
+        }
         let _forget = Forget { waiting: &self.waiting, id };
-        self.requests.send(line + "\n").map_err(|_| gone())?;
+        self.requests.send(line).map_err(|_| gone())?;
         receiver.await.map_err(|_| gone())
     }
 }
 
 /// Takes a question back that nobody waits for any more.
 struct Forget<'w> {
-    waiting: &'w Waiting,
+    waiting: &'w Mutex<Waiting>,
     id: u64,
 }
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        locked(self.waiting).remove(&self.id);
+        locked(self.waiting).calls.remove(&self.id);
     }
 }
 
@@ -151,7 +182,7 @@ impl Drop for Forget<'_> {
 pub async fn serve_scripts(stream: UnixStream) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let (replies, mut sending) = mpsc::unbounded_channel::<String>();
-    let room = Arc::new(Semaphore::new(AT_ONCE));
+    let room = Arc::new(Room::new());
     let writer = tokio::spawn(async move {
         while let Some(line) = sending.recv().await {
             if write.write_all(line.as_bytes()).await.is_err() {
@@ -169,12 +200,7 @@ pub async fn serve_scripts(stream: UnixStream) -> io::Result<()> {
         let Ok(Request { id, call }) = serde_json::from_str(&line) else { continue };
         let (room, replies) = (room.clone(), replies.clone());
         running.spawn(async move {
-            let limit = Duration::from_millis(call.limit_ms);
-            let in_turn = async {
-                let _turn = room.acquire().await;
-                run(&call).await
-            };
-            let end = timeout(limit, in_turn).await.unwrap_or(ScriptEnd::TimedOut);
+            let end = room.run(&call).await;
             if let Ok(line) = serde_json::to_string(&Reply { id, end }) {
                 let _ = replies.send(line + "\n");
             }
@@ -185,6 +211,50 @@ pub async fn serve_scripts(stream: UnixStream) -> io::Result<()> {
     running.shutdown().await;
     writer.abort();
     Ok(())
+}
+
+/// Who may run when.
+struct Room {
+    all: Semaphore,
+    services: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self { all: Semaphore::new(AT_ONCE), services: Mutex::default() }
+    }
+
+    /// The turns of one service.
+    fn of(&self, service: &str) -> Arc<Semaphore> {
+        let mut services = locked(&self.services);
+        // Those that nobody waits for and that no script holds.
+        services.retain(|_, turns| Arc::strong_count(turns) > 1);
+        let turns = services.entry(service.to_owned());
+        turns.or_insert_with(|| Arc::new(Semaphore::new(OF_ONE))).clone()
+    }
+
+    /// Runs a script when it is its turn, and kills it at the end of its time. If others have used that up, nothing is
+    /// known about it.
+    async fn run(&self, call: &ScriptCall) -> ScriptEnd {
+        let limit = Duration::from_millis(call.limit_ms);
+        let crowded = |why: String| ScriptEnd::NotStarted { why };
+        let begun = Instant::now();
+        let own = self.of(&call.service);
+        let Ok(_own) = timeout(limit, own.acquire()).await else {
+            return crowded(format!("{OF_ONE} of this service's scripts are running already"));
+        };
+        let Ok(_turn) = timeout(limit.saturating_sub(begun.elapsed()), self.all.acquire()).await else {
+            return crowded(format!("{AT_ONCE} scripts are running already"));
+        };
+        let waited = begun.elapsed();
+        match timeout(limit.saturating_sub(waited), run(call)).await {
+            Ok(end) => end,
+            Err(_) if waited > limit / 4 => {
+                crowded("too many scripts are running already, and its turn came too late".to_owned())
+            }
+            Err(_) => ScriptEnd::TimedOut,
+        }
+    }
 }
 
 /// Runs one script. Dropped before its end, it kills the script with all that it started.
@@ -209,19 +279,26 @@ async fn run(call: &ScriptCall) -> ScriptEnd {
     let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
     let mut output = Vec::new();
     let mut errors = Vec::new();
-    let (status, ..) =
-        tokio::join!(wait(&mut child), tail(&mut out, &mut output), tail(&mut err, &mut errors));
-    drop(group);
+    let status = {
+        let mut tails =
+            pin!(async { tokio::join!(tail(&mut out, &mut output), tail(&mut err, &mut errors)) });
+        let (status, tailed) = tokio::select! {
+            status = child.wait() => (status, false),
+            _ = &mut tails => (child.wait().await, true),
+        };
+        // It has ended: what it left running must not keep us waiting for more words.
+        drop(group);
+        if !tailed {
+            let _ = timeout(LAST_WORDS, tails).await;
+        }
+        status
+    };
     output.extend(errors);
     let output = String::from_utf8_lossy(&output).into_owned();
     match status {
         Ok(status) => ScriptEnd::Ended { code: status.code(), output },
         Err(error) => ScriptEnd::NotStarted { why: error.to_string() },
     }
-}
-
-async fn wait(child: &mut Child) -> io::Result<std::process::ExitStatus> {
-    child.wait().await
 }
 
 /// Reads all, and keeps the end.

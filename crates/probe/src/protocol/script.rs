@@ -1,6 +1,8 @@
 //! Scripts of the administrator: called with virtual address and port, server address and port, and what the
 //! configuration adds. Exit code 0 means that the server works.
-use keel_model::ScriptCheck;
+use std::time::Duration;
+
+use keel_model::{ScriptCheck, format_duration};
 
 use crate::{
     Asker, Fault, Place, Question, Trace,
@@ -30,15 +32,16 @@ pub(crate) async fn check(
     trace.begin("waiting for the script");
     trace.note(|| format!("running {} {}", script.script, args.join(" ")));
     let limit_ms = u64::try_from(question.timeout.as_millis()).unwrap_or(u64::MAX);
-    let call = ScriptCall { path: path.clone(), args, limit_ms };
+    let service = format!("{} {}", place.vip, place.vip_port);
+    let call = ScriptCall { path: path.clone(), args, service, limit_ms };
     let end = runner.run(call).await.map_err(Fault::Unable)?;
     if let ScriptEnd::Ended { output, .. } = &end {
         trace.note(|| format!("it wrote: {}", shown(output.as_bytes(), 1024)));
     }
-    judge(end)
+    judge(end, question.timeout)
 }
 
-fn judge(end: ScriptEnd) -> Result<Finding, Fault> {
+fn judge(end: ScriptEnd, limit: Duration) -> Result<Finding, Fault> {
     match end {
         ScriptEnd::Ended { code: Some(0), output } => Ok(Finding::good(match last_line(&output) {
             "" => "the script says yes".to_owned(),
@@ -58,7 +61,10 @@ fn judge(end: ScriptEnd) -> Result<Finding, Fault> {
                 line => format!("{how}: {}", shown(line.as_bytes(), SHOWN)),
             }))
         }
-        ScriptEnd::TimedOut => Err(Fault::unexpected("the script took too long and was killed")),
+        ScriptEnd::TimedOut => {
+            let limit = format_duration(limit);
+            Err(Fault::unexpected(format!("the script took longer than {limit} and was killed")))
+        }
         ScriptEnd::NotStarted { why } => Err(Fault::Unable(format!("the script can't be started: {why}"))),
     }
 }
