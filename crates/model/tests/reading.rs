@@ -241,6 +241,47 @@ fn only_checks_over_tcp_of_dr_and_tun_go_through_the_vip() {
     assert!(ping.contains("a check of type ping can't go through the VIP"), "{ping}");
 }
 
+/// The lines of a check, as the minimal file's own.
+fn with_check(lines: &str) -> String {
+    format!("ports = \"80\"\n[service.health]\n{lines}")
+}
+
+#[test]
+fn what_looks_wrong_in_a_check_and_is_right() {
+    for lines in [
+        "type = \"http\"\nhost = \"2001:db8::80\"",
+        "type = \"https\"\nhost = \"[2001:db8::80]:8443\"",
+        "type = \"dns\"\nquery = \".\"\nrecord = \"NS\"",
+        "type = \"dns\"\nquery = \"192.0.2.1\"\nrecord = \"PTR\"",
+        "type = \"redis\"\nsecret = \"redis\"",
+        "type = \"pgsql\"\ndatabase = \"shop\"",
+        "type = \"ftp\"\nuser = \"anonymous\"",
+        "type = \"mysql\"\nuser = \"probe\"",
+    ] {
+        minimal("ports = \"80\"", &with_check(lines));
+    }
+}
+
+#[test]
+fn what_a_check_lacks_is_told_with_the_remedy() {
+    let told = |lines: &str| told("ports = \"80\"", &with_check(lines));
+    for (lines, words) in [
+        ("type = \"ldap\"\nbind_dn = \"cn=probe\"", "`bind_dn` is of no use without `secret`"),
+        ("type = \"ldap\"\nsecret = \"x\"", "`secret` is of no use without `bind_dn`"),
+        (
+            "type = \"pop3\"\nuser = \"probe\"",
+            "`user` is of no use without `secret`: write that too, or remove it",
+        ),
+        ("type = \"nntp\"\nsecret = \"x\"", "`secret` is of no use without `user`"),
+        ("type = \"mysql\"\ndatabase = \"x\"", "`database` is of no use without `user`"),
+        ("type = \"dns\"\nquery = \"192.0.2.1\"", "write record = \"PTR\", or a name"),
+        ("type = \"sip\"\nuri = \"sips:a@b\"", "write \"sip:a@b\""),
+    ] {
+        let told = told(lines);
+        assert!(told.contains(words), "{lines}: {told}");
+    }
+}
+
 #[test]
 fn families_mix_only_in_tunnels_and_proxies() {
     let text = told("\"10.0.0.1\"", "\"fd00::1\"");

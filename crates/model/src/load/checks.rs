@@ -1,5 +1,7 @@
 //! Reads what is asked of a server: `type` and the parameters that go with it.
 
+use std::net::IpAddr;
+
 use super::rule::regex;
 use crate::check::{
     AgentCheck, Check, DnsCheck, DnsRecord, GrpcCheck, HttpCheck, HttpMethod, LdapCheck, LoginCheck,
@@ -228,16 +230,16 @@ fn read_type(at: &Table<'_>, word: CheckWord) -> Option<Check> {
         W::Https => Check::Https(read_http(at, true)?),
         W::Dns => Check::Dns(read_dns(at)?),
         W::Smtp => Check::Smtp(read_smtp(at)?),
-        W::Imap => Check::Imap(read_login(at, false)?),
-        W::Pop3 => Check::Pop3(read_login(at, false)?),
-        W::Ftp => Check::Ftp(read_login(at, false)?),
+        W::Imap => Check::Imap(read_login(at, word)?),
+        W::Pop3 => Check::Pop3(read_login(at, word)?),
+        W::Ftp => Check::Ftp(read_login(at, word)?),
         W::Ldap => Check::Ldap(read_ldap(at)?),
-        W::Mysql => Check::Mysql(read_login(at, true)?),
-        W::Pgsql => Check::Pgsql(read_login(at, true)?),
-        W::Redis => Check::Redis(read_login(at, false)?),
+        W::Mysql => Check::Mysql(read_login(at, word)?),
+        W::Pgsql => Check::Pgsql(read_login(at, word)?),
+        W::Redis => Check::Redis(read_login(at, word)?),
         W::Radius => Check::Radius(read_radius(at)?),
         W::Sip => Check::Sip(read_sip(at)?),
-        W::Nntp => Check::Nntp(read_login(at, false)?),
+        W::Nntp => Check::Nntp(read_login(at, word)?),
         W::Rdp => Check::Rdp(RdpCheck { user: at.filled("user").optional()? }),
         W::Grpc => Check::Grpc(read_grpc(at)?),
         W::Script => Check::Script(read_script(at)?),
@@ -325,6 +327,9 @@ fn read_http(at: &Table<'_>, tls: bool) -> Option<HttpCheck> {
     let follow_redirects = at.flag("follow_redirects").or(false);
     let tls = if tls { read_tls(at) } else { Some(Tls::default()) };
     let (user, secret) = (at.filled("user").optional(), secret(at, "secret").optional());
+    if is_lone(at, &[("secret", "user")]) {
+        return None;
+    }
     if let (Some(good), Some(Some(drain))) = (&expect_status, &drain_on_status)
         && let Some(status) = good.overlap(drain)
     {
@@ -378,7 +383,8 @@ fn path(at: &Table<'_>, key: &str, text: &str) -> Read<String> {
 fn host_header(at: &Table<'_>, text: &str) -> Read<String> {
     let bare =
         text.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(text, |(host, _)| host);
-    let address = bare.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
+    // The whole first: what follows the last colon of an IPv6 address may look like a port.
+    let address = [text, bare].iter().any(|text| text.trim_matches(['[', ']']).parse::<IpAddr>().is_ok());
     match name_fault(bare).filter(|_| !address) {
         None => Read::Is(text.to_owned()),
         Some(fault) => {
@@ -407,43 +413,76 @@ pub(super) fn secret(at: &Table<'_>, key: &'static str) -> Read<String> {
     file_name(at, key)
 }
 
+/// Refuses the first key that is written without the one that it needs. Each pair is a key and what it needs.
+pub(super) fn is_lone(at: &Table<'_>, pairs: &[(&str, &str)]) -> bool {
+    let lone = pairs.iter().find(|(key, needs)| at.has(key) && !at.has(needs));
+    if let Some((key, needs)) = lone {
+        at.error(key, format!("`{key}` is of no use without `{needs}`: write that too, or remove it"));
+    }
+    lone.is_some()
+}
+
 fn read_dns(at: &Table<'_>) -> Option<DnsCheck> {
-    let query = at.filled("query").and_then(|name| {
-        let service =
-            name.split('.').map(|label| label.trim_start_matches('_')).collect::<Vec<_>>().join(".");
-        match name_fault(&service).filter(|_| name.parse::<std::net::IpAddr>().is_err()) {
-            None => Read::Is(name),
-            Some(fault) => {
-                at.error("query", format!("`{name}` is not a name DNS knows: {fault}"));
-                Read::Wrong
-            }
+    let record = at.word("record").or(DnsRecord::A);
+    let query = at.filled("query").and_then(|name| match query_fault(&name, record) {
+        None => Read::Is(name),
+        Some(fault) => {
+            at.error("query", fault);
+            Read::Wrong
         }
     });
     let query = at.present("query", "\"www.example.org\"", query);
-    let record = at.word("record").or(DnsRecord::A);
     let expect = at.filled("expect").optional();
     let tcp = at.flag("over_tcp").or(false);
     Some(DnsCheck { query: query?, record: record?, expect: expect?, tcp: tcp? })
 }
 
-fn read_login(at: &Table<'_>, database: bool) -> Option<LoginCheck> {
+/// Why DNS can't be asked for this, if it can't.
+fn query_fault(name: &str, record: Option<DnsRecord>) -> Option<String> {
+    if name.parse::<IpAddr>().is_ok() {
+        return record.is_some_and(|record| record != DnsRecord::Ptr).then(|| {
+            format!(
+                "`{name}` is an address, which has no records but its name: write record = \"PTR\", or a name"
+            )
+        });
+    }
+    // The root has records, too.
+    if name == "." {
+        return None;
+    }
+    let service = name.split('.').map(|label| label.trim_start_matches('_')).collect::<Vec<_>>().join(".");
+    name_fault(&service).map(|fault| format!("`{name}` is not a name DNS knows: {fault}"))
+}
+
+fn read_login(at: &Table<'_>, word: CheckWord) -> Option<LoginCheck> {
     let user = at.filled("user").optional();
     let secret = secret(at, "secret").optional();
-    let database = if database { at.filled("database").optional() } else { Some(None) };
+    let database = at.filled("database").optional();
     let writable = at.flag("writable").or(false);
     let tls = read_tls(at);
-    if database.is_some() && writable == Some(true) && sql(at) && matches!(user, Some(None)) {
+    if matches!(word, W::Mysql | W::Pgsql) && writable == Some(true) && matches!(user, Some(None)) {
         at.error(
             "writable",
             "only who signs in can ask whether it accepts writes: write `user` and `secret`",
         );
         return None;
     }
+    if is_lone(at, together(word)) {
+        return None;
+    }
     Some(LoginCheck { user: user?, secret: secret?, database: database?, writable: writable?, tls: tls? })
 }
 
-fn sql(at: &Table<'_>) -> bool {
-    matches!(at.word::<CheckWord>("type"), Read::Is(W::Mysql | W::Pgsql))
+/// Which keys of a login are of no use without which others.
+fn together(word: CheckWord) -> &'static [(&'static str, &'static str)] {
+    match word {
+        // Its first kind of login has a password alone.
+        W::Redis => &[],
+        // Here nobody signs in without a password. Elsewhere a name may be enough.
+        W::Imap | W::Pop3 => &[("secret", "user"), ("user", "secret")],
+        W::Mysql => &[("secret", "user"), ("database", "user")],
+        _ => &[("secret", "user")],
+    }
 }
 
 fn read_ldap(at: &Table<'_>) -> Option<LdapCheck> {
@@ -451,6 +490,10 @@ fn read_ldap(at: &Table<'_>) -> Option<LdapCheck> {
     let secret = secret(at, "secret").optional();
     let base_dn = at.filled("base_dn").optional();
     let tls = read_tls(at);
+    // A name without a password signs nobody in, and yet many directories say that it does (RFC 4513 §5.1.2).
+    if is_lone(at, &[("secret", "bind_dn"), ("bind_dn", "secret")]) {
+        return None;
+    }
     Some(LdapCheck { bind_dn: bind_dn?, secret: secret?, base_dn: base_dn?, tls: tls? })
 }
 
@@ -464,10 +507,18 @@ fn read_radius(at: &Table<'_>) -> Option<RadiusCheck> {
 fn read_sip(at: &Table<'_>) -> Option<SipCheck> {
     let udp = at.flag("udp").or(true);
     let uri = at.filled("uri").and_then(|uri| {
-        if uri.starts_with("sip:") || uri.starts_with("sips:") {
+        if uri.starts_with("sip:") {
             return Read::Is(uri);
         }
-        at.error("uri", format!("`{uri}` is not a SIP address: write for example \"sip:probe@example.org\""));
+        at.error(
+            "uri",
+            match uri.strip_prefix("sips:") {
+                Some(who) => {
+                    format!("`{uri}` asks for TLS, which this check doesn't speak: write \"sip:{who}\"")
+                }
+                None => format!("`{uri}` is not a SIP address: write for example \"sip:probe@example.org\""),
+            },
+        );
         Read::Wrong
     });
     Some(SipCheck { udp: udp?, uri: uri.optional()? })

@@ -238,13 +238,10 @@ pub(super) fn read_alerts(at: &Table<'_>) -> Option<Alerts> {
         at.error("smtp", "there is somebody to write to, but no mail relay: write for example smtp = \"mail.example.org:25\"");
         return None;
     }
-    for (key, needs) in
-        [("smtp_user", "smtp_secret"), ("smtp_secret", "smtp_user"), ("webhook_secret", "webhook")]
-    {
-        if at.has(key) && !at.has(needs) {
-            at.error(key, format!("`{key}` is of no use without `{needs}`: write that too, or remove it"));
-            return None;
-        }
+    let together =
+        [("smtp_user", "smtp_secret"), ("smtp_secret", "smtp_user"), ("webhook_secret", "webhook")];
+    if checks::is_lone(at, &together) {
+        return None;
     }
     if at.has("smtp_user") && smtp_security == Some(MailSecurity::Off) {
         at.warn(

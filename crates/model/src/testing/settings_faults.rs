@@ -44,7 +44,10 @@ pub(super) fn health(faults: &mut Faults<'_>) {
         "http" => http(faults),
         "dns" => {
             faults.required("query");
-            faults.each("query", &["\"\"", "\"a b\"", "\"x..y\""]);
+            faults.each(
+                "query",
+                &["\"\"", "\"a b\"", "\"x..y\"", "\"..\"", "\"192.0.2.1\"", "\"2001:db8::1\""],
+            );
             faults.each("record", &["\"a\"", "\"ANY\"", "1"]);
         }
         "script" => {
@@ -79,9 +82,12 @@ pub(super) fn health(faults: &mut Faults<'_>) {
             faults.set_at("tls", "true", "starttls");
             faults.each("starttls", &["\"yes\""]);
             faults.set("writable", "true");
+            faults.change(&[("secret", None)], "user");
+            faults.change(&[("user", None)], "secret");
         }
         "pgsql" => {
             faults.change(&[("user", None)], "writable");
+            faults.change(&[("user", None), ("writable", None)], "secret");
             faults.set("starttls", "true");
         }
         "agent" => {
@@ -92,7 +98,14 @@ pub(super) fn health(faults: &mut Faults<'_>) {
         "mysql" => {
             faults.each("secret", &["\"a/b\"", "\"\"", "7"]);
             faults.each("expect_status", &["\"200\""]);
+            faults.change(&[("user", None)], "secret");
+            faults.change(&[("user", None), ("secret", None), ("database", Some("\"shop\""))], "database");
         }
+        "ldap" => {
+            faults.change(&[("secret", None)], "bind_dn");
+            faults.change(&[("bind_dn", None)], "secret");
+        }
+        "sip" => faults.each("uri", &["\"probe@example.org\"", "\"sips:probe@example.org\"", "\"\""]),
         "connect" => faults.change(&[("type", None), ("use", Some("\"nobody\""))], "use"),
         _ => faults.each("query", &["\"www.example.org\""]),
     }
@@ -109,6 +122,7 @@ fn http(faults: &mut Faults<'_>) {
     faults.each("host", &["\"a b\"", "\"\"", "\"x..y\""]);
     faults.each("query", &["\"x\""]);
     faults.set("verify", "true");
+    faults.set("secret", "\"web\"");
     faults.change(&[("method", Some("\"HEAD\"")), ("expect_body", Some("\"x\""))], "method");
 }
 

@@ -163,7 +163,7 @@ fn health(rng: &mut Rng) -> Block {
         .raw("fall", 1 + rng.below(5))
         .text("fast_interval", "500ms")
         .text("flap_window", "1m");
-    match rng.below(14) {
+    match rng.below(16) {
         0 => block.text("type", "ping"),
         1 => block.text("type", "connect").raw("port", 8080),
         2 => block
@@ -186,6 +186,8 @@ fn health(rng: &mut Rng) -> Block {
         }
         11 => block.text("type", "pgsql").text("user", "probe").text("secret", "pg").raw("writable", "true"),
         12 => block.text("type", "agent").raw("agent_port", 3333),
+        13 => block.text("type", "ldap").text("bind_dn", "cn=probe").text("secret", "ldap"),
+        14 => block.text("type", "sip").text("uri", "sip:probe@example.org"),
         6 => block.text("type", "script").text("script", "queue.sh").raw("args", "[\"-q\"]"),
         _ => block.text("use", "alive"),
     }

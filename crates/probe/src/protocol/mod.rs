@@ -65,7 +65,7 @@ pub(crate) async fn check(
             redis::check(open(question, place, asker, trace).await?, question, login).await
         }
         Check::Radius(radius) => radius::check(question, place, radius, trace).await,
-        Check::Sip(sip) => sip::check(question, place, sip, trace).await,
+        Check::Sip(sip) => sip::check(place, sip, trace).await,
         Check::Rdp(rdp) => rdp::check(open(question, place, asker, trace).await?, rdp).await,
         Check::Grpc(grpc) => grpc::check(question, place, grpc, asker, trace).await,
         Check::Script(script) => script::check(question, place, script, asker, trace).await,

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::dialogue::udp_socket;
 use crate::{
-    Fault, Place, Question, Trace,
+    Fault, Place, Trace,
     ask::Finding,
     line::{self, LIMIT, Line, Wire},
     text::{SHOWN, shown},
@@ -20,12 +20,7 @@ use crate::{
 const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
 
-pub(crate) async fn check(
-    _question: &Question,
-    place: &Place,
-    sip: &SipCheck,
-    trace: &mut Trace,
-) -> Result<Finding, Fault> {
+pub(crate) async fn check(place: &Place, sip: &SipCheck, trace: &mut Trace) -> Result<Finding, Fault> {
     let uri = uri(sip, place.socket())?;
     let status = if sip.udp {
         over_udp(place.socket(), &uri, trace).await?
