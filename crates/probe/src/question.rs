@@ -214,6 +214,10 @@ fn read_secret(name: &str, files: &Files<'_>) -> Result<Secret, ReadyError> {
             while bytes.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
                 bytes.pop();
             }
+            if bytes.is_empty() {
+                // Some servers take an empty password for no login at all, and call that a success (RFC 4513 §5.1.2).
+                return Err(ReadyError::Secret { name: name.to_owned(), why: "it is empty".to_owned() });
+            }
             Ok(Secret(bytes))
         }
         Ok(None) => Err(ReadyError::NoSecret { name: name.to_owned(), path: files.secrets.join(name) }),

@@ -77,6 +77,14 @@ async fn a_directory_takes_a_bind_and_has_the_entry() {
     assert!(steps.iter().all(|step| !step.text.contains("pr0be")), "{steps:?}");
 }
 
+#[test]
+fn an_empty_password_is_none() {
+    for empty in ["", "\n", "\r\n"] {
+        let error = Kept::secret("ldap", empty).question(BOUND).unwrap_err().to_string();
+        assert_eq!(error, "the secret `ldap` can't be used: it is empty");
+    }
+}
+
 #[tokio::test]
 async fn a_directory_without_tls_says_so() {
     let port = scripted(b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x02\x04\x00\x04\x00");

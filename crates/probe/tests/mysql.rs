@@ -96,6 +96,12 @@ async fn mariadb_is_asked_in_every_way() {
         held.push(TcpStream::connect(("127.0.0.1", port)).unwrap());
     }
     drop(held);
+    // Its accounts are for others: it works, and TLS and logins can't be seen.
+    say(&server, "DELETE FROM mysql.global_priv WHERE Host <> 'localhost'; FLUSH PRIVILEGES");
+    let words = "Host '127.0.0.1' is not allowed to connect to this MariaDB server";
+    kept.good("type = \"mysql\"", port, &format!("answers: {words}")).await;
+    kept.bad("type = \"mysql\"\ntls = true", port, &format!("refused: {words}")).await;
+    kept.bad(PROBE, port, &format!("refused: {words}")).await;
 }
 
 #[tokio::test]
@@ -156,6 +162,10 @@ async fn packets_that_lie_are_refused() {
     kept.bad(&format!("{PROBE}\ntls = true"), port, "MySQL 8.0.36 offers no TLS").await;
     // It greets, and keeps a stranger waiting: that is no fault.
     kept.good("type = \"mysql\"\ntimeout = \"400ms\"", acting(vec![hello()]), "answers").await;
+    for (code, words) in [(1129, "Host '127.0.0.1' is blocked"), (1040, "Too many connections")] {
+        let port = acting(vec![error(0, code, "", words)]);
+        kept.bad("type = \"mysql\"", port, &format!("refused: {words}")).await;
+    }
     let full = vec![hello(), error(2, 1040, "08004", "Too many connections")];
     kept.bad("type = \"mysql\"", acting(full), "refused: Too many connections").await;
 }

@@ -37,7 +37,15 @@ pub(crate) async fn check(
 ) -> Result<Finding, Fault> {
     let mut packets = Packets::new(&mut line);
     packets.begin("waiting for the greeting");
-    let greeting = packet::greeting(&packets.receive().await?)?;
+    let first = packets.receive().await?;
+    if login.user.is_none()
+        && question.tls.is_none()
+        && let Some(refusal) = knows_nobody_here(&first)
+    {
+        line.part(&[]);
+        return Ok(Finding::good(format!("answers: {}", refusal.text)));
+    }
+    let greeting = packet::greeting(&first)?;
     let flags = flags(&greeting, login)?;
     if question.tls.is_some() {
         secure(&mut packets, &greeting, flags, question, login).await?;
@@ -64,6 +72,15 @@ pub(crate) async fn check(
     };
     line.part(QUIT);
     Ok(Finding::good(text).with_certificate(ends))
+}
+
+/// The refusal, if none of the server's accounts may come from this node: said in place of the greeting, by a server that
+/// works, to which its clients come from elsewhere. Not 1129: that one is blocked after too many errors.
+fn knows_nobody_here(first: &[u8]) -> Option<Refusal> {
+    /// ER_HOST_NOT_PRIVILEGED
+    const NOT_FROM_HERE: u16 = 1130;
+    let refusal = (first.first() == Some(&0xff)).then(|| Refusal::read(first))?;
+    (refusal.code == NOT_FROM_HERE).then_some(refusal)
 }
 
 /// What both ends can do and a check needs.
