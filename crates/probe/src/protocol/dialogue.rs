@@ -1,10 +1,13 @@
 //! Send and expect, over TCP and UDP.
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use keel_model::{TcpCheck, UdpCheck};
-use regex::bytes::Regex;
-use tokio::net::UdpSocket;
+use tokio::{net::UdpSocket, time::timeout};
 
+use super::wanted::{PAUSE, Search, Wanted};
 use crate::{
     Fault, Place, Question, Trace,
     ask::Finding,
@@ -13,33 +16,8 @@ use crate::{
     text::{SHOWN, shown},
 };
 
-/// What must come.
-enum Wanted<'w> {
-    Text(&'w str),
-    Pattern(&'w Regex),
-}
-
-impl Wanted<'_> {
-    /// Where it ends in what came.
-    fn end(&self, bytes: &[u8]) -> Option<usize> {
-        match self {
-            Self::Text(text) => find(bytes, text.as_bytes()).map(|at| at + text.len()),
-            Self::Pattern(pattern) => pattern.find(bytes).map(|found| found.end()),
-        }
-    }
-
-    fn words(&self) -> String {
-        match self {
-            Self::Text(text) => format!("\"{}\"", text.escape_debug()),
-            Self::Pattern(pattern) => format!("/{}/", pattern.as_str().escape_debug()),
-        }
-    }
-}
-
-/// Where `needle` begins in `hay`.
-pub(crate) fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
-    hay.windows(needle.len().max(1)).position(|window| window == needle)
-}
+/// What is left of the time of a question when silence becomes an answer.
+const SPEAKING: Duration = Duration::from_millis(100);
 
 /// Says and hears what the check says.
 pub(crate) async fn tcp(mut line: Line<'_>, question: &Question, tcp: &TcpCheck) -> Result<Finding, Fault> {
@@ -47,24 +25,25 @@ pub(crate) async fn tcp(mut line: Line<'_>, question: &Question, tcp: &TcpCheck)
         line.secure(&tcp.tls, ready, None).await?;
     }
     let ends = line.certificate_ends();
+    let pause = PAUSE.min(question.timeout / 4);
     if let Some(text) = &tcp.send {
         line.send(text.as_bytes()).await?;
     }
     let mut heard = false;
     if let Some(text) = &tcp.expect {
         // Both look at the same answer.
-        hear(&mut line, &Wanted::Text(text), question.expect.is_some()).await?;
+        hear(&mut line, Wanted::Text(text), question.expect.is_some(), pause).await?;
         heard = true;
     }
     if let Some(pattern) = &question.expect {
-        hear(&mut line, &Wanted::Pattern(pattern), false).await?;
+        hear(&mut line, Wanted::Pattern(pattern), false, pause).await?;
         heard = true;
     }
     for turn in &question.turns {
         match turn {
             ReadyTurn::Send(text) => line.send(text.as_bytes()).await?,
-            ReadyTurn::Expect(text) => hear(&mut line, &Wanted::Text(text), false).await?,
-            ReadyTurn::Match(pattern) => hear(&mut line, &Wanted::Pattern(pattern), false).await?,
+            ReadyTurn::Expect(text) => hear(&mut line, Wanted::Text(text), false, pause).await?,
+            ReadyTurn::Match(pattern) => hear(&mut line, Wanted::Pattern(pattern), false, pause).await?,
         }
         heard |= !matches!(turn, ReadyTurn::Send(_));
     }
@@ -73,26 +52,44 @@ pub(crate) async fn tcp(mut line: Line<'_>, question: &Question, tcp: &TcpCheck)
 }
 
 /// Reads until what is wanted has come, and uses that up unless it is to be looked at again.
-async fn hear(line: &mut Line<'_>, wanted: &Wanted<'_>, again: bool) -> Result<(), Fault> {
+async fn hear(line: &mut Line<'_>, wanted: Wanted<'_>, again: bool, pause: Duration) -> Result<(), Fault> {
     line.begin("waiting for the expected answer");
+    let mut search = Search::new(wanted);
+    let (mut whole, mut over) = (false, false);
     loop {
-        if let Some(end) = wanted.end(line.ahead()) {
+        let full = line.ahead().len() >= LIMIT;
+        if let Some(end) = search.end(line.ahead(), whole || full) {
             if !again {
                 line.exact(end).await?;
             }
             return Ok(());
         }
-        if !line.more().await? {
-            let (came, wanted) = (shown(line.ahead(), SHOWN), wanted.words());
-            return Err(Fault::unexpected(match came.as_str() {
-                "" => format!("connection closed without a word, expected {wanted}"),
-                came => format!("answered \"{came}\", expected {wanted}"),
-            }));
+        if over {
+            return Err(another(line.ahead(), wanted));
         }
+        let open = search.is_open(line.ahead());
+        let more = if open { timeout(pause, line.more()).await } else { Ok(line.more().await) };
+        (whole, over) = match more {
+            Ok(more) => {
+                let over = !more?;
+                (over, over)
+            }
+            // It pauses: what came is meant as it is.
+            Err(_) => (true, false),
+        };
     }
 }
 
-/// Sends a datagram. Without an expectation, silence for half the time is good: many protocols don't answer strangers.
+fn another(came: &[u8], wanted: Wanted<'_>) -> Fault {
+    let (came, wanted) = (shown(came, SHOWN), wanted.words());
+    Fault::unexpected(match came.as_str() {
+        "" => format!("connection closed without a word, expected {wanted}"),
+        came => format!("answered \"{came}\", expected {wanted}"),
+    })
+}
+
+/// Sends a datagram. Without an expectation silence is good: many protocols don't answer strangers. It is waited for a
+/// refusal as long as there is time to say that none came.
 pub(crate) async fn udp(
     question: &Question,
     place: &Place,
@@ -110,7 +107,8 @@ pub(crate) async fn udp(
     let length = if expecting {
         socket.recv(&mut buffer).await.map_err(failed)?
     } else {
-        match tokio::time::timeout(question.timeout / 2, socket.recv(&mut buffer)).await {
+        let patience = question.timeout - SPEAKING.min(question.timeout / 4);
+        match timeout(patience, socket.recv(&mut buffer)).await {
             Err(_) => return Ok(Finding::good("no refusal")),
             Ok(received) => received.map_err(failed)?,
         }
@@ -119,7 +117,7 @@ pub(crate) async fn udp(
     trace.received(answer);
     let text = udp.expect.as_deref().map(Wanted::Text);
     for wanted in text.into_iter().chain(question.expect.as_ref().map(Wanted::Pattern)) {
-        if wanted.end(answer).is_none() {
+        if !wanted.found(answer, true) {
             let (came, wanted) = (shown(answer, SHOWN), wanted.words());
             return Err(Fault::unexpected(format!("answered \"{came}\", expected {wanted}")));
         }

@@ -19,6 +19,7 @@ mod rdp;
 mod redis;
 mod script;
 mod sip;
+mod wanted;
 
 use keel_model::{Check, Through};
 

@@ -2,46 +2,15 @@
 use std::time::Duration;
 
 use keel_model::HttpCheck;
-use memchr::memmem;
 use regex::bytes::Regex;
 
 use crate::{
     Question, Trace,
-    text::{SHOWN, shown},
+    protocol::wanted::{PAUSE, Wanted},
 };
 
 /// Bytes of a body that are looked at.
 const LIMIT: usize = 1024 * 1024;
-/// Silence after which is looked at what came so far.
-const PAUSE: Duration = Duration::from_millis(50);
-/// Bytes beyond a match on which it may depend: a pattern's `\b` or `$` looks at one character.
-const MARGIN: usize = 4;
-/// One thing that is looked for.
-#[derive(Clone, Copy)]
-enum Wanted<'q> {
-    Text(&'q str),
-    Pattern(&'q Regex),
-}
-
-impl Wanted<'_> {
-    /// Whether it is there, whatever may follow. A body that is whole has no more to follow.
-    fn found(self, body: &[u8], whole: bool) -> bool {
-        match self {
-            Self::Text(text) => memmem::find(body, text.as_bytes()).is_some(),
-            Self::Pattern(pattern) if whole => pattern.is_match(body),
-            Self::Pattern(pattern) => {
-                pattern.shortest_match(body).is_some_and(|end| end + MARGIN <= body.len())
-            }
-        }
-    }
-
-    fn words(self) -> String {
-        match self {
-            Self::Text(text) => format!("\"{}\"", shown(text.as_bytes(), SHOWN)),
-            Self::Pattern(pattern) => format!("/{}/", shown(pattern.as_str().as_bytes(), SHOWN)),
-        }
-    }
-}
 
 /// Good, or what is wrong with the body: "lacks "OK"".
 pub(super) type Verdict = Result<(), String>;
