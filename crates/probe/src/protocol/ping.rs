@@ -76,8 +76,8 @@ impl Pinger {
         Ok(Self { v4, v6, waiting, next, listeners })
     }
 
-    /// Sends one request; what comes back arrives at the receiver.
-    async fn send(&self, to: IpAddr) -> io::Result<(u32, oneshot::Receiver<Heard>)> {
+    /// Sends one request; what comes back arrives at the receiver, as long as the question is kept.
+    async fn send(&self, to: IpAddr) -> io::Result<(Forget<'_>, oneshot::Receiver<Heard>)> {
         let (socket, types) = match (to, &self.v6) {
             (IpAddr::V4(_), _) => (&self.v4, &V4),
             (IpAddr::V6(_), Some(socket)) => (socket, &V6),
@@ -87,14 +87,10 @@ impl Pinger {
         let request = request(types, number);
         let (sender, receiver) = oneshot::channel();
         locked(&self.waiting).insert((to, number), sender);
-        let sent = socket.send_to(&request, SocketAddr::new(to, 0)).await;
-        match sent {
-            Ok(_) => Ok((number, receiver)),
-            Err(error) => {
-                locked(&self.waiting).remove(&(to, number));
-                Err(error)
-            }
-        }
+        // Before anything is waited for: the time may be over while the socket has no room.
+        let forget = Forget { waiting: &self.waiting, key: (to, number) };
+        socket.send_to(&request, SocketAddr::new(to, 0)).await?;
+        Ok((forget, receiver))
     }
 }
 
@@ -197,9 +193,8 @@ pub(crate) async fn check(place: &Place, asker: &Asker, trace: &mut Trace) -> Re
     let pinger = asker.pinger.as_ref().ok_or_else(|| Fault::Unable("pings need CAP_NET_RAW".to_owned()))?;
     trace.begin("waiting for the echo");
     let failed = |source| Fault::Io { doing: "sending a ping", source };
-    let (number, heard) = pinger.send(place.address).await.map_err(failed)?;
+    let (_forget, heard) = pinger.send(place.address).await.map_err(failed)?;
     trace.note(|| format!("sent an echo request of {} bytes to {}", PAYLOAD.len() + 8, place.address));
-    let _forget = Forget { pinger, key: (place.address, number) };
     match heard.await {
         Ok(Heard::Reply) => Ok(Finding::good("answers ping")),
         Ok(Heard::Unreachable(code)) => Err(Fault::unexpected(unreachable(place.address, code))),
@@ -209,13 +204,13 @@ pub(crate) async fn check(place: &Place, asker: &Asker, trace: &mut Trace) -> Re
 
 /// Takes the question back when nobody waits for its answer any more.
 struct Forget<'p> {
-    pinger: &'p Pinger,
+    waiting: &'p Waiting,
     key: (IpAddr, u32),
 }
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        locked(&self.pinger.waiting).remove(&self.key);
+        locked(self.waiting).remove(&self.key);
     }
 }
 
@@ -232,6 +227,8 @@ fn unreachable(address: IpAddr, code: u8) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{future::poll_fn, task::Poll};
+
     use super::*;
 
     #[test]
@@ -262,6 +259,19 @@ mod tests {
             understand(&V6, host, &packet[..length]);
         }
         assert_eq!(understand(&V4, host, &[0x41, 0, 0, 0]), None);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_waited_for_whose_ping_was_not_sent() {
+        let pinger = Pinger::open().expect("pings need CAP_NET_RAW");
+        let host: IpAddr = [127, 0, 0, 1].into();
+        {
+            // The kernel hasn't said yet that the socket has room.
+            let mut sending = std::pin::pin!(pinger.send(host));
+            let pending = poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_pending())).await;
+            assert!(pending && locked(&pinger.waiting).len() == 1);
+        }
+        assert!(locked(&pinger.waiting).is_empty());
     }
 
     #[test]
