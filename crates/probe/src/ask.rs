@@ -9,7 +9,7 @@ use keel_model::format_duration;
 use keel_net::PacketPool;
 use keel_pool::Outcome;
 
-use crate::{Fault, Place, Question, ScriptRunner, Trace, protocol, text};
+use crate::{Fault, Place, Question, ScriptRunner, Trace, protocol};
 
 /// What a question came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,8 +73,9 @@ pub struct Asker {
 /// Asks. It ends when the question's time is over, whatever the server does.
 pub async fn ask(question: &Question, place: &Place, asker: &Asker, trace: &mut Trace) -> Answer {
     let began = Instant::now();
-    let found =
-        tokio::time::timeout(question.patience(), protocol::check(question, place, asker, trace)).await;
+    // Some servers repeat what they were told.
+    let work = question.hidden.during(protocol::check(question, place, asker, trace));
+    let found = tokio::time::timeout(question.patience(), work).await;
     let took = began.elapsed();
     let answer =
         |outcome, reason: String| Answer { outcome, reason, share: None, certificate_ends: None, took };
@@ -97,11 +98,9 @@ pub async fn ask(question: &Question, place: &Place, asker: &Asker, trace: &mut 
             answer(Some(Outcome::Bad), format!("no answer in {patience} while {}", trace.doing()))
         }
     };
-    // Some servers repeat what they were told.
-    let secrets = question.secrets_shown();
-    let answer = Answer { reason: text::without(answer.reason, &secrets), ..answer };
+    let answer = Answer { reason: question.hidden.out_of(answer.reason), ..answer };
     trace.note(|| answer.reason.clone());
-    trace.hide(&secrets);
+    trace.hide(&question.hidden);
     answer
 }
 

@@ -7,6 +7,7 @@
 
 mod ask;
 mod error;
+mod hidden;
 mod line;
 mod place;
 mod protocol;

@@ -1,10 +1,11 @@
 //! A check made ready: patterns compiled, secrets read, TLS set up, once and not at every question.
 use std::{fmt, path::PathBuf, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use keel_model::{Check, Health, Through, Tls, Turn};
 use regex::bytes::Regex;
 
-use crate::{ReadyError, text::shown, through, tls};
+use crate::{ReadyError, hidden::Hidden, through, tls};
 
 /// Reads a secret by its name: none if there is none, and why it can't be used otherwise.
 pub type ReadSecret<'f> = dyn Fn(&str) -> Result<Option<Vec<u8>>, String> + 'f;
@@ -65,6 +66,8 @@ pub struct Question {
     pub(crate) secret: Option<Secret>,
     /// RADIUS: the secret shared with the server.
     pub(crate) shared: Option<Secret>,
+    /// What no text may show of them.
+    pub(crate) hidden: Hidden,
     /// `expect_regex`.
     pub(crate) expect: Option<Regex>,
     /// `refuse_regex`.
@@ -85,6 +88,8 @@ impl Question {
             return Err(ReadyError::Other(why));
         }
         let (secret, shared) = secrets(check);
+        let secret = secret.map(|name| read_secret(name, files)).transpose()?;
+        let shared = shared.map(|name| read_secret(name, files)).transpose()?;
         let (expect, refuse) = patterns(check);
         let turns = match check {
             Check::Tcp(tcp) => tcp.dialogue.iter().map(turn).collect::<Result<_, _>>()?,
@@ -96,8 +101,9 @@ impl Question {
             tls: spoken(check)
                 .map(|(how, alpn)| tls::Ready::new(how, &files.authorities, alpn))
                 .transpose()?,
-            secret: secret.map(|name| read_secret(name, files)).transpose()?,
-            shared: shared.map(|name| read_secret(name, files)).transpose()?,
+            hidden: Hidden::new(secret.iter().chain(&shared).flat_map(|secret| on_the_wire(check, secret))),
+            secret,
+            shared,
             expect: expect.map(pattern).transpose()?,
             refuse: refuse.map(pattern).transpose()?,
             turns,
@@ -107,13 +113,6 @@ impl Question {
             },
             check: check.clone(),
         })
-    }
-
-    /// The passwords as texts show them. Short ones are words that stand in any text: to take
-    /// those out would tell more than it hides.
-    pub(crate) fn secrets_shown(&self) -> Vec<String> {
-        let secrets = self.secret.iter().chain(&self.shared).filter(|secret| secret.0.len() >= 8);
-        secrets.map(|secret| shown(&secret.0, secret.0.len())).collect()
     }
 
     /// How long an answer may take.
@@ -182,6 +181,19 @@ fn secrets(check: &Check) -> (Option<&str>, Option<&str>) {
         Check::Radius(radius) => (Some(&radius.secret), Some(&radius.shared_secret)),
         _ => (None, None),
     }
+}
+
+/// How a password may come back from a server: as it is, as IMAP quotes it, and as basic authentication writes it.
+fn on_the_wire(check: &Check, secret: &Secret) -> Vec<Vec<u8>> {
+    let quote = |byte: &u8| if matches!(byte, b'"' | b'\\') { vec![b'\\', *byte] } else { vec![*byte] };
+    let mut forms = vec![secret.0.clone(), secret.0.iter().flat_map(quote).collect()];
+    if let Check::Http(http) | Check::Https(http) = check
+        && let Some(user) = &http.user
+    {
+        let both = [user.as_bytes(), b":", &secret.0].concat();
+        forms.push(STANDARD_NO_PAD.encode(both).into_bytes());
+    }
+    forms
 }
 
 fn patterns(check: &Check) -> (Option<&str>, Option<&str>) {

@@ -1,7 +1,10 @@
 //! What a question did, step by step, for whoever tests it by hand.
 use std::time::{Duration, Instant};
 
-use crate::text::{shown, without};
+use crate::{
+    hidden::Hidden,
+    text::{shown, shown_piece},
+};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,9 +71,9 @@ impl Trace {
     }
 
     /// Takes these out of every step.
-    pub(crate) fn hide(&mut self, secrets: &[String]) {
+    pub(crate) fn hide(&mut self, hidden: &Hidden) {
         for step in self.steps.iter_mut().flatten() {
-            step.text = without(std::mem::take(&mut step.text), secrets);
+            step.text = hidden.out_of(std::mem::take(&mut step.text));
         }
     }
 
@@ -84,6 +87,6 @@ impl Trace {
     }
 
     pub(crate) fn received(&mut self, bytes: &[u8]) {
-        self.note(|| format!("received {} bytes: {}", bytes.len(), shown(bytes, SHOWN)));
+        self.note(|| format!("received {} bytes: {}", bytes.len(), shown_piece(bytes, SHOWN)));
     }
 }

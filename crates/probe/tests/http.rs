@@ -208,6 +208,20 @@ async fn a_login_is_tried_and_never_shown() {
 }
 
 #[tokio::test]
+async fn a_login_that_is_repeated_is_not_shown() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    support::speaker::answer_streams(listener, |request| request.to_vec());
+    let check = "type = \"http\"\nuser = \"probe\"\nsecret = \"web\"";
+    let (answer, steps) = Kept::secret("web", "open sesame").traced(check, port).await;
+    assert_eq!(answer.outcome, Some(Outcome::Bad), "{answer:?}");
+    let shown = steps.iter().map(|step| &*step.text).collect::<String>() + &answer.reason;
+    assert!(shown.contains("Authorization: Basic …"), "{shown}");
+    // "probe:open sesame"
+    assert!(!shown.contains("cHJvYmU6") && !shown.contains("c2VzYW1l"), "{shown}");
+}
+
+#[tokio::test]
 async fn redirects_are_followed_on_the_same_server_only() {
     let (nginx, kept) = (Nginx::start(), Kept::default());
     let follow = |path: &str| format!("type = \"http\"\nfollow_redirects = true\npath = \"{path}\"");

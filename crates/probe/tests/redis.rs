@@ -81,6 +81,24 @@ async fn a_login_is_accepted_or_refused_in_words() {
 }
 
 #[tokio::test]
+async fn what_a_server_repeats_of_a_password_is_not_shown() {
+    const LONG: &str = "correct-horse-battery-staple-and-some-more-of-it";
+    let health = "type = \"redis\"\nuser = \"probe\"\nsecret = \"redis\"";
+    let said = format!("-ERR unknown command 'AUTH', with args beginning with: 'probe' '{LONG}' \r\n");
+    let cases: [(&str, &'static [u8]); 2] =
+        [(LONG, said.leak().as_bytes()), ("x7q2", b"-ERR what is x7q2 meant to be, x7q2?\r\n")];
+    for (secret, answer) in cases {
+        let port = scripted(Vec::leak(vec![answer]));
+        let (answer, steps) = Kept::secret("redis", secret).traced(health, port).await;
+        assert_eq!(answer.outcome, Some(Outcome::Bad), "{answer:?}");
+        assert!(answer.reason.contains("login refused: ERR") && answer.reason.contains('…'), "{answer:?}");
+        let head = &secret[..4];
+        assert!(!answer.reason.contains(head), "{answer:?}");
+        assert!(steps.iter().all(|step| !step.text.contains(head)), "{steps:?}");
+    }
+}
+
+#[tokio::test]
 async fn redis_is_asked_over_tls() {
     let folder = tempfile::tempdir().unwrap();
     identity(folder.path());
