@@ -56,7 +56,9 @@ async fn by_tcp(to: SocketAddr, send: Option<&str>, trace: &mut Trace) -> Result
             break;
         }
     }
-    Ok(line.ahead().to_vec())
+    let said = line.ahead().to_vec();
+    line.part(&[]);
+    Ok(said)
 }
 
 /// It is asked by HTTP.

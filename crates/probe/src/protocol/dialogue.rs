@@ -48,6 +48,7 @@ pub(crate) async fn tcp(mut line: Line<'_>, question: &Question, tcp: &TcpCheck)
         heard |= !matches!(turn, ReadyTurn::Send(_));
     }
     let text = if heard { "answered as expected" } else { "connection opens" };
+    line.part(&[]);
     Ok(Finding::good(text).with_certificate(ends))
 }
 

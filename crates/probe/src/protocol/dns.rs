@@ -126,6 +126,7 @@ async fn over_tcp(place: &Place, question: &[u8], trace: &mut Trace) -> Result<V
     let length = line.exact(2).await?;
     let answer = line.exact(usize::from(u16::from_be_bytes([length[0], length[1]]))).await?;
     if is_answer(&answer, question) {
+        line.part(&[]);
         Ok(answer)
     } else {
         Err(Fault::unexpected(format!("answered \"{}\" over TCP, which is no answer", shown(&answer, SHOWN))))

@@ -21,6 +21,7 @@ pub(crate) async fn check(
     };
     let ends = line.certificate_ends();
     let text = ends.map_or_else(|| version.to_owned(), |ends| words(version, ends, Timestamp::now()));
+    line.part(&[]);
     Ok(Finding::good(text).with_certificate(ends))
 }
 

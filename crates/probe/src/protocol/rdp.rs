@@ -23,7 +23,9 @@ pub(crate) async fn check(mut line: Line<'_>, rdp: &RdpCheck) -> Result<Finding,
         return Err(Fault::unexpected(format!("answered \"{}\", which is no RDP", shown(&header, 80))));
     }
     let body = line.exact(length - header.len()).await?;
-    confirmation(&body)
+    let found = confirmation(&body)?;
+    line.part(&[]);
+    Ok(found)
 }
 
 /// The request: TPKT, X.224 CR, the routing cookie if there is a user, and what we offer.

@@ -221,6 +221,7 @@ async fn over_tcp(to: SocketAddr, uri: &str, trace: &mut Trace) -> Result<Status
             return Err(Fault::unexpected("answered another request than ours"));
         }
         if !status.is_provisional() {
+            line.part(&[]);
             return Ok(status);
         }
         let length = head.get("content-length", "l").unwrap_or("0");
