@@ -104,24 +104,26 @@ fn without(bytes: &[u8], mut places: Vec<(usize, usize)>) -> Cow<'_, [u8]> {
 
 /// The bytes without what is hidden now.
 pub(crate) fn hide(bytes: &[u8]) -> Cow<'_, [u8]> {
-    HIDDEN.try_with(|hidden| without(bytes, hidden.places(bytes, LEAST))).unwrap_or(bytes.into())
+    HIDDEN.try_with(|hidden| without(bytes, hidden.places(bytes, LEAST))).unwrap_or_else(|_| bytes.into())
 }
 
 /// The same for a piece of a stream.
 pub(crate) fn hide_in_piece(bytes: &[u8]) -> Cow<'_, [u8]> {
     let places = |hidden: &Hidden| [hidden.places(bytes, LEAST), hidden.cut(bytes)].concat();
-    HIDDEN.try_with(|hidden| without(bytes, places(hidden))).unwrap_or(bytes.into())
+    HIDDEN.try_with(|hidden| without(bytes, places(hidden))).unwrap_or_else(|_| bytes.into())
+}
+
+/// Does something while these are hidden.
+#[cfg(test)]
+pub(crate) fn hiding<T>(secrets: &[&str], work: impl FnOnce() -> T) -> T {
+    let hidden = Hidden::new(secrets.iter().map(|secret| secret.as_bytes().to_vec()));
+    HIDDEN.sync_scope(hidden, work)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::text::{shown, shown_piece};
-
-    fn hiding<T>(secrets: &[&str], work: impl FnOnce() -> T) -> T {
-        let hidden = Hidden::new(secrets.iter().map(|secret| secret.as_bytes().to_vec()));
-        HIDDEN.sync_scope(hidden, work)
-    }
 
     #[test]
     fn what_is_hidden_is_not_shown_however_much_is_cut_off() {

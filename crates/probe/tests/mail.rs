@@ -262,7 +262,7 @@ fn news() -> u16 {
         "AUTHINFO USER trusted" => say("281 welcome\r\n"),
         "AUTHINFO USER clear" => say("483 only with TLS\r\n"),
         "AUTHINFO PASS right" => say("281 welcome\r\n"),
-        "AUTHINFO PASS wrong" => say("481 wrong password\r\n"),
+        "AUTHINFO PASS left" => say("481 wrong password\r\n"),
         "QUIT" => Say::Bye("205 bye\r\n".to_owned()),
         _ => say("500 what?\r\n"),
     })
@@ -275,7 +275,7 @@ async fn news_servers_greet_and_let_the_right_user_in() {
     kept.good("type = \"nntp\"\ntimeout = \"4s\"", leafnode, "greets, posting allowed").await;
     kept.bad("type = \"nntp\"\nstarttls = true\ntimeout = \"4s\"", leafnode, "STARTTLS refused: 500").await;
     let news = news();
-    let (right, wrong) = (Kept::secret("news", "right"), Kept::secret("news", "wrong"));
+    let (right, wrong) = (Kept::secret("news", "right"), Kept::secret("news", "left"));
     kept.good("type = \"nntp\"", news, "greets, posting prohibited").await;
     kept.good("type = \"nntp\"\nuser = \"trusted\"", news, "login accepted").await;
     let login = "type = \"nntp\"\nuser = \"probe\"\nsecret = \"news\"";

@@ -199,8 +199,9 @@ fn confused() -> Fault {
 
 fn unknown(plugin: &str) -> Fault {
     Fault::unexpected(format!(
-        "the account signs in with {plugin}, which checks don't know: give it mysql_native_password or \
-         caching_sha2_password"
+        "the account signs in with {}, which checks don't know: give it mysql_native_password or \
+         caching_sha2_password",
+        words(plugin)
     ))
 }
 

@@ -43,8 +43,8 @@ async fn sign_in(line: &mut Line<'_>, login: &Login<'_>) -> Result<&'static str,
     match answer(line).await? {
         Ok(()) => Ok("login accepted"),
         // The password was right, and somebody has the mailbox open: perhaps our other node (RFC 2449 8.1.1).
-        Err(words) if words.contains("[IN-USE]") => Ok("login accepted, the mailbox is in use"),
-        Err(words) => Err(Fault::unexpected(format!("login refused: {words}"))),
+        Err(said) if said.contains("[IN-USE]") => Ok("login accepted, the mailbox is in use"),
+        Err(said) => Err(Fault::unexpected(format!("login refused: {}", words(said)))),
     }
 }
 
@@ -53,11 +53,11 @@ async fn answer(line: &mut Line<'_>) -> Result<Result<(), String>, Fault> {
     let text = line.line().await?;
     match text.split(' ').next() {
         Some("+OK") => Ok(Ok(())),
-        Some("-ERR") => Ok(Err(words(text["-ERR".len()..].trim_start()))),
+        Some("-ERR") => Ok(Err(text["-ERR".len()..].trim_start().to_owned())),
         _ => Err(Fault::unexpected(format!("answered \"{}\", which is no POP3", words(&text)))),
     }
 }
 
 async fn accepted(line: &mut Line<'_>, what: &str) -> Result<(), Fault> {
-    answer(line).await?.map_err(|words| Fault::unexpected(format!("{what}: {words}")))
+    answer(line).await?.map_err(|said| Fault::unexpected(format!("{what}: {}", words(said))))
 }

@@ -118,7 +118,12 @@ fn greeting_v10(packet: &[u8]) -> Option<Greeting> {
     salt.extend_from_slice(second.strip_suffix(b"\0").unwrap_or(second));
     // Old servers don't end the name with a zero byte.
     let plugin = if can & PLUGIN_AUTH == 0 { &[] } else { rest.text().unwrap_or(rest.0) };
-    Some(Greeting { server: server_name(version), can, salt, plugin: shown(plugin, 64) })
+    Some(Greeting { server: server_name(version), can, salt, plugin: name(plugin) })
+}
+
+/// A name as it came: it decides, and is no text to show.
+fn name(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// MariaDB from 10 on calls itself 5.5.5-10.… for old replicas.
@@ -185,7 +190,7 @@ pub(super) fn login(flags: u32, user: &str, proof: &[u8], database: Option<&str>
 pub(super) fn switch(packet: &[u8]) -> Option<(String, Vec<u8>)> {
     let mut rest = Rest(packet);
     rest.byte()?;
-    let plugin = shown(rest.text()?, 64);
+    let plugin = name(rest.text()?);
     let salt = rest.0.strip_suffix(b"\0").unwrap_or(rest.0);
     Some((plugin, salt.to_vec()))
 }
@@ -227,6 +232,15 @@ mod tests {
         assert_eq!(greeting.plugin, "caching_sha2_password");
         assert_eq!(greeting.can, 0xdfff_ffff);
         assert_eq!(server_name(b"5.5.5-10.11.4-MariaDB-1~deb12u1"), "MariaDB 10.11.4");
+    }
+
+    #[test]
+    fn names_that_hold_the_password_are_understood() {
+        crate::hidden::hiding(&["password"], || {
+            let (plugin, _) = switch(b"\xfemysql_native_password\0").unwrap();
+            assert_eq!(plugin, "mysql_native_password");
+            assert_eq!(greeting(&example()).unwrap().plugin, "caching_sha2_password");
+        });
     }
 
     #[test]

@@ -77,13 +77,13 @@ impl Refusal {
         while let Some(kind) = rest.byte().filter(|kind| *kind != 0) {
             let Some(value) = rest.text() else { break };
             match kind {
-                b'C' => state = words(value),
+                b'C' => state = String::from_utf8_lossy(value).into_owned(),
                 b'M' => text = words(value),
                 _ => {}
             }
         }
         if text.is_empty() {
-            text = format!("error {state}");
+            text = format!("error {}", words(&state));
         }
         Self { state, text }
     }
