@@ -126,7 +126,9 @@ impl Known {
             }
         }
         known.verdict = record.verdict.into();
-        if let (true, Verdict::Up, Some(since)) = (rose, known.verdict, record.since) {
+        if let (true, Verdict::Up, Some(since), Some(_)) =
+            (rose, known.verdict, record.since, wanted.slow_start)
+        {
             let ago = Timestamp::now().duration_since(since);
             known.risen = ago.try_into().ok().and_then(|ago| now.checked_sub(ago));
         }
@@ -291,10 +293,6 @@ impl Board {
         let former = self.former.remove(&(wanted.service.to_string(), wanted.server.to_string()));
         let former = former.filter(|record| record.address == wanted.address);
         let mut known = known.unwrap_or_else(|| Known::new(&wanted, former, now));
-        if known.slow_start.is_none() {
-            // It has its whole weight, and nobody wants that taken away.
-            known.risen = None;
-        }
         (known.require, known.slow_start) = (wanted.require, wanted.slow_start);
         let verdict = known.verdict;
         let mut old: Vec<Option<Checked>> = std::mem::take(&mut known.checks).into_iter().map(Some).collect();

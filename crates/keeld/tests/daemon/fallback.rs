@@ -32,16 +32,16 @@ fn answers_itself(machine: &Machine) {
 
 /// What a client at the other end of the cable gets for its words, until the connection is closed. A reset is an error.
 fn told(machine: &Machine, to: &str, words: &[u8]) -> Result<String, ErrorKind> {
-    let to: SocketAddr = to.parse().unwrap();
-    machine.in_the_world(|| {
-        let mut stream =
-            TcpStream::connect_timeout(&to, Duration::from_secs(5)).map_err(|error| error.kind())?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        stream.write_all(words).map_err(|error| error.kind())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).map_err(|error| error.kind())?;
-        Ok(answer)
-    })
+    machine.in_the_world(|| ask(to.parse().unwrap(), words))
+}
+
+fn ask(to: SocketAddr, words: &[u8]) -> Result<String, ErrorKind> {
+    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5)).map_err(|error| error.kind())?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(words).map_err(|error| error.kind())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(|error| error.kind())?;
+    Ok(answer)
 }
 
 const GET: &[u8] = b"GET /basket HTTP/1.1\r\nHost: shop\r\n\r\n";
@@ -66,6 +66,9 @@ fn clients_of_a_service_without_servers_get_a_page_that_says_so() {
     let mut upload = b"POST /form HTTP/1.1\r\nHost: shop\r\nContent-Length: 200000\r\n\r\n".to_vec();
     upload.resize(upload.len() + 200_000, b'x');
     assert!(told(&machine, "10.0.0.200:80", &upload).unwrap().starts_with("HTTP/1.1 503 "));
+    // The same for whoever asks the page itself.
+    let itself = machine.within(|| ask("127.0.0.1:9081".parse().unwrap(), &upload)).unwrap();
+    assert!(itself.starts_with("HTTP/1.1 503 "), "{itself}");
     // What isn't HTTP is let go at once: a TLS client's hello, an SSH client's banner.
     for words in [b"\x16\x03\x01\x02\x00\x01\x00".as_slice(), b"SSH-2.0-client\r\n"] {
         let started = Instant::now();

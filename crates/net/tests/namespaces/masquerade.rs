@@ -69,6 +69,39 @@ fn the_table_is_replaced_and_removed_without_touching_others() {
 }
 
 #[test]
+fn redirections_and_masquerading_come_and_go_by_themselves() {
+    Namespace::new().run(async || {
+        let redirect = |address: &str, ports: &[(u16, u16)], to| Redirect {
+            address: address.parse().unwrap(),
+            ports: ports.to_vec(),
+            to,
+        };
+        let both = Rules {
+            redirects: vec![
+                redirect("10.0.0.9", &[(80, 80), (8000, 8010)], 40_001),
+                redirect("fd00:10::9", &[(1, 65_535)], 40_002),
+            ],
+            ..autonat(&["eth0"], &[])
+        };
+        both.apply().await.unwrap();
+        let table = our_table().unwrap();
+        for part in [
+            "ip daddr 10.0.0.9 tcp dport { 80, 8000-8010 } dnat ip to 10.0.0.9:40001",
+            "ip6 daddr fd00:10::9 tcp dport 1-65535 dnat ip6 to [fd00:10::9]:40002",
+            "masquerade",
+        ] {
+            assert!(table.contains(part), "{part} is not in {table}");
+        }
+        Rules { autonat: AutoNat::default(), ..both.clone() }.apply().await.unwrap();
+        let table = our_table().unwrap();
+        assert!(table.contains("10.0.0.9:40001") && !table.contains("masquerade"), "{table}");
+        Rules { redirects: Vec::new(), ..both }.apply().await.unwrap();
+        let table = our_table().unwrap();
+        assert!(!table.contains("dnat") && table.contains("masquerade"), "{table}");
+    });
+}
+
+#[test]
 fn a_refused_table_leaves_the_former_one_and_says_why() {
     Namespace::new().run(async || {
         autonat(&["eth0"], &[]).apply().await.unwrap();
