@@ -98,7 +98,8 @@ fn compile_service(
             let compiled = compile_server(server, layer4, addr, verdict, timeouts, membership.panic);
             Some(DesiredServer { member: membership.takes[i], weight: membership.weights[i], ..compiled })
         });
-    let servers = servers.chain(fallback_server(service, layer4, timeouts, membership.fallback)).collect();
+    let fallback = fallback_server(service, layer4, addresses, timeouts, membership.fallback);
+    let servers = servers.chain(fallback).collect();
     let persistence = service.persistence.as_ref();
     let answered_here =
         membership.fallback && service.fallback.is_some_and(|fallback| fallback.ip().is_loopback());
@@ -115,21 +116,22 @@ fn compile_service(
 }
 
 /// A fallback on another host: a server that takes connections when nobody else does. It is there all the time, so that
-/// its connections go on when the others are back.
+/// its connections go on when the others are back; as one that is down, so that nobody sticks to it then.
 fn fallback_server(
     service: &Service,
     layer4: &Layer4,
+    addresses: &Addresses,
     timeouts: [u32; TIMEOUT_CLASSES],
     member: bool,
 ) -> Option<DesiredServer> {
     let fallback = service.fallback.filter(|fallback| !fallback.ip().is_loopback())?;
     let mut server = Server::new("fallback".parse().ok()?, fallback.ip());
     server.port = Some(fallback.port());
-    let compiled = compile_server(&server, layer4, fallback.ip().into(), Verdict::Up, timeouts, false);
-    let taken = service.servers.iter().any(|other| {
-        matches!(other.address, Host::Ip(ip) if ip == fallback.ip())
-            && mode_and_port(other, layer4) == (compiled.mode, compiled.port_be)
-    });
+    let verdict = if member { Verdict::Up } else { Verdict::Down };
+    let compiled = compile_server(&server, layer4, fallback.ip().into(), verdict, timeouts, false);
+    // A name may lead there.
+    let here = (fallback.ip(), (compiled.mode, compiled.port_be));
+    let taken = service.servers.iter().any(|other| place(service, other, addresses) == Some(here));
     // Not a closure: rustc 1.95 fails on one here.
     if taken {
         None

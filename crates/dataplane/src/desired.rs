@@ -1,4 +1,6 @@
 //! What the maps should hold, in terms that don't depend on slots.
+use std::collections::BTreeSet;
+
 use keel_abi::{Addr, PortKey, TIMEOUT_CLASSES, service_flags};
 
 /// All layer-4 services as they should run.
@@ -57,6 +59,15 @@ pub struct DesiredServer {
     pub max_connections: u32,
     /// Connections below which it takes some again.
     pub readmit_connections: u32,
+}
+
+impl Desired {
+    /// Lets this node answer for the named services only. Whoever isn't led to a fallback would meet the node's own programs.
+    pub fn answer_here_only(&mut self, led: &BTreeSet<String>) {
+        for service in self.services.iter_mut().filter(|service| !led.contains(&service.name)) {
+            service.flags &= !service_flags::ANSWERED_HERE;
+        }
+    }
 }
 
 impl DesiredService {

@@ -4,7 +4,7 @@ use keel_abi::DropReason;
 use keel_pool::{Outlook, Verdict};
 use support::{
     Rig,
-    packet::{ACK, FIN, Pkt, RST},
+    packet::{ACK, FIN, Pkt, RST, SYN},
     service::{VIP, client, cluster, syn},
 };
 
@@ -159,6 +159,43 @@ fn a_fallback_on_another_host_takes_what_no_server_takes_and_keeps_it() {
         assert_eq!(rig.went_to(&syn(101)), 101);
         assert_eq!(rig.went_to(&Pkt::tcp(&client(100), VIP, ACK)), 150, "connections with it go on");
     }
+}
+
+#[test]
+fn nobody_sticks_to_a_fallback_when_servers_are_back() {
+    let text = cluster("mode = \"dr\"\npersistence = \"source\"\nfallback = \"192.168.2.150:80\"", &[""]);
+    let mut rig = Rig::new(&text);
+    rig.apply_desired(Rig::desire_with(&text, down()));
+    let from = |port: u16| format!("10.0.0.1:{port}");
+    assert_eq!(rig.went_to(&Pkt::tcp(&from(2000), VIP, SYN)), 150);
+    assert_eq!(rig.went_to(&Pkt::tcp(&from(2000), VIP, ACK)), 150);
+    rig.apply(&text);
+    assert_eq!(rig.went_to(&Pkt::tcp(&from(2001), VIP, SYN)), 101);
+    assert_eq!(rig.went_to(&Pkt::tcp(&from(2001), VIP, ACK)), 101);
+    assert_eq!(rig.went_to(&Pkt::tcp(&from(2000), VIP, ACK)), 150, "connections with it go on");
+}
+
+#[test]
+fn datagrams_are_none_of_this_nodes_fallbacks() {
+    let text = cluster("mode = \"nat\"\nprotocol = \"tcp+udp\"", &[""]);
+    let mut rig = Rig::new(&text);
+    rig.apply_desired(Rig::desire_with(&text, down()));
+    rig.passes(&syn(1).build());
+    rig.dropped(&Pkt::udp(&client(1), VIP).build(), DropReason::NoServer);
+}
+
+#[test]
+fn a_fallback_where_a_server_is_already_is_no_second_one() {
+    let text = cluster("mode = \"dr\"\nfallback = \"192.168.2.150:80\"", &[""]);
+    let named = text.replace("address = \"192.168.2.101\"", "address = \"sorry.example\"");
+    let cluster = keel_model::load_cluster(&named).0.unwrap();
+    let leads = |to: &str| {
+        let addresses = [(("sorry.example".to_owned(), false), to.parse().unwrap())].into();
+        let desired = keel_dataplane::compile(&cluster, &addresses, |_| down());
+        desired.services[0].servers.iter().map(|server| server.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(leads("192.168.2.101"), ["s0", "(fallback)"]);
+    assert_eq!(leads("192.168.2.150"), ["s0"]);
 }
 
 #[test]

@@ -321,6 +321,7 @@ async fn sample(node: Shared) {
         node.follow_the_store().await;
         node.retry_services().await;
         node.save_health();
+        node.watch_fallbacks().await;
         node.take_readings();
         // The larger the tables, the longer a walk: every second for a few connections, every five for very many.
         let entries = node.last_sweep.found.established + node.last_sweep.found.half_open;
@@ -332,6 +333,9 @@ async fn sample(node: Shared) {
         }
         if kept.elapsed() >= KEEP {
             node.keep_machine().await;
+            if node.fallback.lacking {
+                node.apply_services().await;
+            }
             kept = Instant::now();
         }
         node.resolve_pending().await;

@@ -14,7 +14,8 @@ use keel_abi::service_flags;
 use keel_dataplane::{Desired, DesiredService};
 use keel_model::Service;
 use keel_net::nft::Redirect;
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::process::{Resource, getrlimit};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
     net::{TcpListener, TcpStream},
@@ -26,8 +27,15 @@ use tracing::warn;
 
 use crate::node::Node;
 
-/// Connections at once: one more is closed. Whoever floods a dead service must not take the daemon's descriptors.
-const AT_ONCE: usize = 1024;
+/// Connections at once that are handed over, and as many to the page: one more is closed. Each takes up to three descriptors,
+/// and whoever floods a dead service must not take those that checks need.
+pub(crate) const MOST: usize = 512;
+/// A client that isn't there any more is found out by asking after this time, so often, and so many times. It may belong to
+/// a server again.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(30))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(3);
 /// How long the page may take as a whole.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the page waits for a request.
@@ -41,12 +49,13 @@ const BACKLOG: i32 = 1024;
 const PAGE: &str = include_str!("fallback.html");
 
 /// The ways to fallbacks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Fallback {
     open: Vec<Open>,
-    redirects: Vec<Redirect>,
-    /// The redirects have changed since somebody last looked.
-    changed: bool,
+    /// Some services need a way that isn't there.
+    pub(crate) lacking: bool,
+    /// For all ways together, also when they are closed and opened again.
+    room: Arc<Semaphore>,
 }
 
 /// A way that is open.
@@ -55,6 +64,12 @@ struct Open {
     way: Way,
     port: u16,
     task: AbortHandle,
+}
+
+impl Open {
+    fn redirect(&self) -> Redirect {
+        Redirect { address: self.way.vip, ports: self.way.ports.clone(), to: self.port }
+    }
 }
 
 impl Drop for Open {
@@ -67,7 +82,8 @@ impl Drop for Open {
 impl Fallback {
     /// Serves the built-in page on the loopback, in both families, as long as the process runs.
     pub(crate) fn start() -> Self {
-        let room = Arc::new(Semaphore::new(AT_ONCE));
+        let most = at_once();
+        let room = Arc::new(Semaphore::new(most));
         for address in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
             let at = SocketAddr::new(address, Service::FALLBACK_PORT);
             match listen(at) {
@@ -76,12 +92,12 @@ impl Fallback {
                 Err(error) => warn!("the built-in fallback page is not at {at}: {error}"),
             }
         }
-        Self::default()
+        Self { open: Vec::new(), lacking: false, room: Arc::new(Semaphore::new(most)) }
     }
 
     /// The rules that lead to the ways that are open.
-    pub(crate) fn redirects(&self) -> &[Redirect] {
-        &self.redirects
+    pub(crate) fn redirects(&self) -> Vec<Redirect> {
+        self.open.iter().map(Open::redirect).collect()
     }
 
     fn open(&mut self, way: &Way) -> io::Result<()> {
@@ -91,27 +107,17 @@ impl Fallback {
         let listener = listen(SocketAddr::new(way.vip, 0))?;
         let port = listener.local_addr()?.port();
         let target = way.target;
-        // Connections to the page are counted there.
-        let room = Arc::new(Semaphore::new(AT_ONCE));
-        let task =
-            tokio::spawn(serve(listener, room, move |stream| hand_over(stream, target))).abort_handle();
+        let hand_over = move |stream| hand_over(stream, target);
+        let task = tokio::spawn(serve(listener, self.room.clone(), hand_over)).abort_handle();
         self.open.push(Open { way: way.clone(), port, task });
-        self.list();
         Ok(())
     }
+}
 
-    fn close_all_but(&mut self, ways: &[Way]) {
-        self.open.retain(|open| ways.contains(&open.way));
-        self.list();
-    }
-
-    fn list(&mut self) {
-        let redirects: Vec<Redirect> = (self.open.iter())
-            .map(|Open { way, port, .. }| Redirect { address: way.vip, ports: way.ports.clone(), to: *port })
-            .collect();
-        self.changed |= redirects != self.redirects;
-        self.redirects = redirects;
-    }
+/// Connections at once, for as many as there are descriptors for.
+fn at_once() -> usize {
+    let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    usize::try_from(limit / 8).unwrap_or(MOST).min(MOST)
 }
 
 /// Listens on an address that this node may not hold at the moment.
@@ -151,6 +157,7 @@ async fn serve<F: Future<Output = io::Result<()>> + Send + 'static>(
 
 /// How long it takes is the fallback's to say: when it has ended, so has the connection.
 async fn hand_over(mut client: TcpStream, to: SocketAddr) -> io::Result<()> {
+    SockRef::from(&client).set_tcp_keepalive(&KEEPALIVE)?;
     let mut fallback = TcpStream::connect(to).await?;
     let ((mut from_client, mut to_client), (mut from_fallback, mut to_fallback)) =
         (client.split(), fallback.split());
@@ -219,6 +226,7 @@ fn looks_like_http(head: &[u8]) -> bool {
 /// A way from a service's address to its fallback on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Way {
+    service: String,
     vip: IpAddr,
     ports: Vec<(u16, u16)>,
     target: SocketAddr,
@@ -229,39 +237,55 @@ impl Node {
     pub(crate) fn ways_to_fallbacks(&self, desired: &Desired) -> Vec<Way> {
         let answered_here = |service: &&DesiredService| service.flags & service_flags::ANSWERED_HERE != 0;
         (desired.services.iter().filter(answered_here))
-            .filter_map(|found| {
-                self.cluster.services.iter().find(|service| service.name.as_str() == found.name)
-            })
+            .filter_map(|found| self.cluster.service(&found.name))
             .filter(|service| service.as_layer4().is_some_and(|layer4| layer4.protocol.has_tcp()))
             .filter_map(|service| {
                 let ports = service.ports.ranges().collect();
-                Some(Way { vip: service.address, ports, target: service.fallback? })
+                let name = service.name.to_string();
+                Some(Way { service: name, vip: service.address, ports, target: service.fallback? })
             })
             .collect()
     }
 
-    /// Opens these besides those that are open.
-    pub(crate) async fn open_fallbacks(&mut self, ways: &[Way]) {
+    /// Opens these besides those that are open. Returns the services whose clients are led there now.
+    pub(crate) async fn open_fallbacks(&mut self, ways: &[Way]) -> BTreeSet<String> {
         let mut refused = BTreeSet::new();
         for way in ways {
-            let subject = format!("fallback of {}", way.vip);
             if let Err(error) = self.fallback.open(way) {
+                let subject = format!("fallback of {}", way.service);
                 self.fail(&subject, &error);
                 refused.insert(subject);
             }
         }
         self.forget_failures("fallback of ", &refused);
         self.lead_to_fallbacks().await;
+        let in_force = self.nftables.as_ref().map_or(&[][..], |rules| &rules.redirects);
+        let led = |open: &&Open| in_force.contains(&open.redirect());
+        let open: BTreeSet<String> =
+            self.fallback.open.iter().filter(led).map(|open| open.way.service.clone()).collect();
+        self.fallback.lacking = ways.iter().any(|way| !open.contains(&way.service));
+        open
     }
 
-    /// Closes all but these.
+    /// Closes all but these, when no rule leads there any more.
     pub(crate) async fn close_fallbacks(&mut self, ways: &[Way]) {
-        self.fallback.close_all_but(ways);
+        let open = std::mem::take(&mut self.fallback.open);
+        let (stay, closing): (Vec<Open>, _) = open.into_iter().partition(|open| ways.contains(&open.way));
+        self.fallback.open = stay;
         self.lead_to_fallbacks().await;
+        drop(closing);
     }
 
     async fn lead_to_fallbacks(&mut self) {
-        if std::mem::take(&mut self.fallback.changed) {
+        let in_force = self.nftables.as_ref().map_or(&[][..], |rules| &rules.redirects);
+        if *in_force != self.fallback.redirects() {
+            self.apply_nftables().await;
+        }
+    }
+
+    /// Somebody may have flushed the rules, and then clients would meet this node's own programs.
+    pub(crate) async fn watch_fallbacks(&mut self) {
+        if !self.fallback.open.is_empty() {
             self.apply_nftables().await;
         }
     }

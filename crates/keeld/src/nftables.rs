@@ -11,7 +11,7 @@ impl Node {
             true => Vec::new(),
             false => self.cluster.services.iter().map(|s| s.address).collect(),
         };
-        Rules { autonat: AutoNat { interfaces, virtual_ips }, redirects: self.fallback.redirects().to_vec() }
+        Rules { autonat: AutoNat { interfaces, virtual_ips }, redirects: self.fallback.redirects() }
     }
 
     /// Puts our rules in force, if they aren't: somebody may have flushed them.
@@ -26,7 +26,11 @@ impl Node {
                 self.nftables = Some(wanted);
                 self.succeed("nftables");
             }
-            Err(error) => self.fail("nftables", &error),
+            Err(error) => {
+                // One that didn't end in time may have done it all the same.
+                self.nftables = None;
+                self.fail("nftables", &error);
+            }
         }
     }
 }

@@ -85,10 +85,11 @@ impl Node {
 
     /// Puts the services in force.
     pub(crate) async fn put_in_force(&mut self) -> Result<(), DataplaneError> {
-        let desired = self.desired();
+        let mut desired = self.desired();
         let ways = self.ways_to_fallbacks(&desired);
         // Before clients are sent there, and closed when no more are.
-        self.open_fallbacks(&ways).await;
+        let led = self.open_fallbacks(&ways).await;
+        desired.answer_here_only(&led);
         self.dataplane.apply(&desired)?;
         self.in_force = desired;
         self.close_fallbacks(&ways).await;
@@ -152,6 +153,26 @@ pub(crate) fn check(read: Read, node: &NodeConfig, own: &[IpAddr]) -> (Option<Cl
             let text = format!(
                 "{address} is an address of one of this machine's own interfaces: a virtual address must be free to move, \
                  so choose another one"
+            );
+            problems.push(Problem::error(path, text));
+        }
+    }
+    let floats = |ip: IpAddr| {
+        cluster.services.iter().any(|service| service.address == ip)
+            || cluster.floating_ips.iter().any(|floating| floating.address.addr() == ip)
+    };
+    for (i, service) in cluster.services.iter().enumerate() {
+        let path = format!("service[{i}].fallback");
+        if let Some(fallback) =
+            service.fallback.filter(|fallback| service.layer() == 4 && !fallback.ip().is_loopback())
+            && (own.contains(&fallback.ip()) || floats(fallback.ip()))
+            && !problems.iter().any(|p| p.path == path)
+        {
+            let local = if fallback.is_ipv4() { "127.0.0.1" } else { "[::1]" };
+            let text = format!(
+                "{fallback} is on this node itself, where layer 4 forwards nothing to: let the program listen on the loopback and \
+                 write \"{local}:{}\"",
+                fallback.port()
             );
             problems.push(Problem::error(path, text));
         }

@@ -60,3 +60,26 @@ fn thousand_wrong_configurations() {
     let bad: Vec<String> = all.iter().filter_map(fault_of_refusal).collect();
     assert!(bad.is_empty(), "{} of {}:\n{}", bad.len(), all.len(), bad[..bad.len().min(40)].join("\n"));
 }
+
+#[test]
+fn a_fallback_that_cant_answer_is_told() {
+    let service = |protocol: &str, mode: &str, fallback: &str, server: &str| {
+        format!(
+            "[[service]]\nname = \"web\"\nlayer = 4\naddress = \"192.0.2.80\"\nports = \"80\"\nprotocol = \"{protocol}\"\n\
+             mode = \"{mode}\"\nfallback = \"{fallback}\"\n[[service.server]]\nname = \"sorry\"\naddress = \"192.0.2.11\"\n{server}\n"
+        )
+    };
+    let told = |text: &str| {
+        let (loaded, problems) = load(File::Cluster, text);
+        let of = problems.into_iter().filter(|problem| problem.path == "service[0].fallback");
+        (loaded, of.map(|problem| problem.text).collect::<Vec<_>>())
+    };
+    let (loaded, texts) = told(&service("tcp", "dr", "192.0.2.11:80", "weight = 0"));
+    assert!(!loaded && texts.len() == 1 && texts[0].contains("is the server sorry"), "{texts:?}");
+    assert!(!told(&service("tcp", "nat", "192.0.2.11:8080", "port = 8080")).0);
+    assert_eq!(told(&service("tcp", "nat", "192.0.2.11:8080", "port = 80")), (true, Vec::new()));
+    assert_eq!(told(&service("tcp", "dr", "192.0.2.12:80", "")), (true, Vec::new()));
+    let (loaded, texts) = told(&service("udp", "nat", "127.0.0.1:9081", ""));
+    assert!(loaded && texts.len() == 1 && texts[0].contains("is for TCP"), "{texts:?}");
+    assert_eq!(told(&service("tcp+udp", "nat", "127.0.0.1:9081", "")), (true, Vec::new()));
+}

@@ -131,10 +131,12 @@ impl Watch {
         if self.verdict != Verdict::Up {
             return;
         }
-        let at = self.believes_from.map_or(now, |from| from.max(now));
-        self.believes_from = Some(at + self.rhythm.fast_interval);
         self.suspected = true;
-        self.next = self.next.min(at);
+        let believed = self.believes_from.filter(|from| *from > now).unwrap_or_else(|| {
+            self.believes_from = Some(now + self.rhythm.fast_interval);
+            now
+        });
+        self.next = self.next.min(believed);
     }
 
     /// The last question couldn't be asked, so nothing is concluded; the next one is no more urgent than others.

@@ -153,6 +153,14 @@ impl Known {
         asked.or_else(|| self.former_share.filter(|_| self.checks.iter().any(|check| check.last.is_none())))
     }
 
+    /// Whether its next answers may say something.
+    pub(super) fn can_be_asked(&self) -> bool {
+        self.checks.iter().all(|check| {
+            let unable = check.last.as_ref().is_some_and(|last| last.outcome.is_none());
+            check.wanted.question.is_ok() && !unable
+        })
+    }
+
     /// When its share grows next, with the number of a check to find it by.
     fn next_step(&self, now: Instant) -> Option<(Instant, u64)> {
         let at = next_step(self.slow_start?, self.risen?, now)?;

@@ -155,6 +155,25 @@ fn a_question_that_could_not_be_asked_says_nothing_about_the_server() {
 }
 
 #[test]
+fn a_held_group_that_cant_be_asked_is_not_waited_for() {
+    let text = format!(
+        "{VIP}[service.health]\ntype = \"connect\"\n[[service.server]]\nname = \"s0\"\naddress = \"192.0.2.1\"\npriority = 1\n"
+    );
+    let service = load_cluster(&text).0.unwrap().services.remove(0);
+    let mut rig = Rig::new(wanted("type = \"connect\"", &["192.0.2.1"]));
+    let waited_for = |rig: &Rig| super::super::is_worth_waiting_for(&rig.board, &service, 1);
+    assert!(waited_for(&rig), "it will be asked in a moment");
+    rig.round(|_| answer(None, "cannot check: no descriptors"));
+    assert!(!waited_for(&rig));
+    while rig.verdict("s0") != Verdict::Up {
+        rig.round(GOOD);
+    }
+    rig.round(|_| answer(None, "cannot check: no descriptors"));
+    assert!(waited_for(&rig), "what is known stays");
+    assert!(!super::super::is_worth_waiting_for(&rig.board, &service, 0), "nobody is in that group");
+}
+
+#[test]
 fn several_checks_are_one_verdict() {
     let health =
         "type = \"connect\"\nrequire = \"any\"\n[[service.health.also]]\ntype = \"connect\"\nport = 81";

@@ -20,12 +20,12 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::board::{Board, Job};
-use crate::{clock, privileges};
+use crate::{clock, fallback, privileges};
 
 /// Questions under way at once, if descriptors allow.
 const AT_ONCE: usize = 16_384;
 /// Descriptors for everything else.
-const OTHERS: u64 = 512;
+const OTHERS: u64 = 512 + 3 * fallback::MOST as u64;
 /// The loop sleeps no longer than this.
 const LONGEST: Duration = Duration::from_secs(3600);
 

@@ -104,6 +104,20 @@ impl Health {
     }
 }
 
+/// A group that is held and that nothing is known about is waited for only if that will change: some of its servers can be
+/// asked.
+fn is_worth_waiting_for(board: &Board, service: &Service, group: u16) -> bool {
+    let mut servers = service.servers.iter().filter(|server| server.priority == group);
+    servers.any(|server| {
+        let known = board.server(service.name.as_str(), server.name.as_str());
+        known.is_none_or(|known| match known.verdict {
+            Verdict::Up => true,
+            Verdict::Unknown => known.can_be_asked(),
+            Verdict::Drain | Verdict::Down => false,
+        })
+    })
+}
+
 fn runner(line: UnixStream) -> Option<ScriptRunner> {
     let ready = line.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(line));
     ready
@@ -159,7 +173,8 @@ impl Node {
         Outlook {
             verdicts: service.servers.iter().map(verdict).collect(),
             shares: service.servers.iter().map(share).collect(),
-            held: self.health.groups.get(service.name.as_str()).copied(),
+            held: (self.health.groups.get(service.name.as_str()).copied())
+                .filter(|group| is_worth_waiting_for(&board, service, *group)),
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use hickory_resolver::proto::rr::{Name, RecordType};
-use keel_model::Dns;
+use keel_model::{Dns, address_fault};
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
@@ -186,7 +186,8 @@ impl Setup {
     fn known(&self, name: &str) -> Vec<IpAddr> {
         match self.hosts.addresses(name) {
             [] if system::is_localhost(name) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
-            listed => listed.to_vec(),
+            // Lists of hosts that are to be blocked write 0.0.0.0.
+            listed => listed.iter().copied().filter(|ip| address_fault(*ip).is_none()).collect(),
         }
     }
 }

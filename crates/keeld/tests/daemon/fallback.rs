@@ -123,6 +123,61 @@ fn the_fallback_goes_with_the_servers_return_and_survives_kills_and_flushes() {
 }
 
 #[test]
+fn clients_that_cant_be_led_there_meet_nobody() {
+    let mut machine = Machine::new();
+    let nft = machine.run("which nft").trim().to_owned();
+    let original = machine.path("nft.original");
+    std::fs::copy(&nft, &original).unwrap();
+    machine.stand_in(&nft, "nft", "#!/bin/sh\necho 'Error: not now' >&2\nexit 1\n");
+    machine.run(&format!("chmod 755 {}", machine.path("nft").display()));
+    machine.start();
+    // A program of the node that is meant for its administrators.
+    let own = machine.within(|| TcpListener::bind("0.0.0.0:80").unwrap());
+    machine.apply(&cluster(""));
+    eventually("it is noticed", || {
+        machine.services().iter().all(|service| service.reason.contains("rs1"))
+            && machine.read("log").contains("not now")
+    });
+    let nobody = told(&machine, "10.0.0.200:80", GET);
+    assert!(matches!(nobody, Err(ErrorKind::TimedOut | ErrorKind::WouldBlock)), "{nobody:?}");
+    assert!(machine.services().iter().all(|s| !s.fallback_in_use));
+    own.set_nonblocking(true).unwrap();
+    assert_eq!(own.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    machine.write("nft", &format!("#!/bin/sh\nexec {} \"$@\"\n", original.display()));
+    let mended = Instant::now();
+    while !machine.services().iter().all(|s| s.fallback_in_use) {
+        assert!(mended.elapsed() < Duration::from_secs(45), "it isn't tried again");
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert!(told(&machine, "10.0.0.200:80", GET).unwrap().starts_with("HTTP/1.1 503 "));
+    machine.run("nft flush ruleset");
+    eventually("flushed rules are back", || !machine.run("nft list ruleset").is_empty());
+    assert!(told(&machine, "10.0.0.200:80", GET).unwrap().starts_with("HTTP/1.1 503 "));
+}
+
+#[test]
+fn a_fallback_on_the_nodes_own_addresses_is_refused() {
+    let mut machine = Machine::new();
+    machine.start();
+    for address in ["10.0.0.21:80", "10.0.0.200:80"] {
+        let text = cluster(&format!("mode = \"nat\"\nfallback = \"{address}\""));
+        let four = text[..text.find("[[service]]\nname = \"six\"").unwrap()].to_owned();
+        let other = four
+            .replace("name = \"four\"", "name = \"other\"")
+            .replace("10.0.0.200\"\nports", "10.0.0.201\"\nports");
+        let both = format!(
+            "{}{}",
+            cluster("").split("[[service]]\nname = \"six\"").next().unwrap(),
+            other.trim_start_matches(SMALL)
+        );
+        let refused =
+            machine.ask(async |client| client.apply(&both, &keel_api::Intent::default()).await).unwrap_err();
+        assert!(format!("{refused:?}").contains("service[1].fallback"), "{address}: {refused:?}");
+        assert!(format!("{refused:?}").contains("127.0.0.1:80"), "{address}: {refused:?}");
+    }
+}
+
+#[test]
 fn another_program_of_this_machine_can_be_the_fallback() {
     let mut machine = Machine::new();
     machine.start();

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::health::Through;
+use crate::host::Host;
 use crate::layer4::Mode4;
 use crate::load::{KindDraft, ServiceDraft};
 use crate::server::AdminState;
@@ -68,7 +69,14 @@ fn fallback(service: &ServiceDraft<'_>) {
             "fallback",
             format!("{address} is the service itself: write the address of another host, or \"off\""),
         );
-    } else if !fallback.ip().is_loopback() {
+    } else if fallback.ip().is_loopback() {
+        if service.layer4().and_then(|layer4| layer4.protocol).is_some_and(|protocol| !protocol.has_tcp()) {
+            service.at.warn(
+                "fallback",
+                "a fallback on this node is for TCP, so UDP clients get nothing: write another host, or \"off\"",
+            );
+        }
+    } else {
         fallback_port(service, fallback);
     }
 }
@@ -84,6 +92,19 @@ fn fallback_port(service: &ServiceDraft<'_>, fallback: SocketAddr) {
             fallback.port()
         );
         service.at.error("fallback", text);
+    }
+    let place = |port: Option<u16>| if mode == Mode4::Nat { port } else { None };
+    let here = (Host::Ip(fallback.ip()), place(Some(fallback.port())));
+    for server in service.servers.iter().flatten() {
+        let port = server.port.flatten();
+        if let (Some(name), Some(address)) = (&server.name, &server.address)
+            && (address.clone(), place(port)) == here
+        {
+            service.at.error(
+                "fallback",
+                format!("{fallback} is the server {name}, which isn't used when it is out: write another host, or \"off\""),
+            );
+        }
     }
 }
 
