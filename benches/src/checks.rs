@@ -2,11 +2,15 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use keel_lab::{Lab, Options, Topology};
+use nix::libc::linger;
+use nix::sys::socket::{setsockopt, sockopt};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -35,6 +39,8 @@ pub(crate) struct Cell {
     pub(crate) daemon_percent: f64,
     /// CPU microseconds of the thread for each check.
     pub(crate) each_us: f64,
+    /// The same for a loop that makes such connections one after the other by bare system calls.
+    pub(crate) bare_us: Option<f64>,
     /// Megabytes that are resident, and descriptors when the window begins and when it ends.
     pub(crate) megabytes: f64,
     pub(crate) descriptors: [usize; 2],
@@ -70,6 +76,7 @@ fn in_lab(lab: &Lab, effort: &Effort, check: &'static str, servers: u32) -> Resu
     // What the first round and the questions before have stirred up.
     std::thread::sleep(effort.settled());
     let daemon = Daemon::of(lab)?;
+    let bare_us = bare(lab, effort, check)?;
     let (before, at) = (asked(lab)?.0, Instant::now());
     let (thread, whole, open) = (daemon.thread()?, daemon.whole()?, daemon.descriptors()?);
     let window = Instant::now();
@@ -86,9 +93,36 @@ fn in_lab(lab: &Lab, effort: &Effort, check: &'static str, servers: u32) -> Resu
         thread_percent: thread / seconds * 100.0,
         daemon_percent: whole / seconds * 100.0,
         each_us: thread / seconds / per_second * 1e6,
+        bare_us,
         megabytes,
         descriptors,
     })
+}
+
+/// What the kernel takes for such a connection, with the part of the other side's that is done in the time of who sends.
+fn bare(lab: &Lab, effort: &Effort, check: &str) -> Result<Option<f64>> {
+    let request: &[u8] = match check {
+        "connect" => b"",
+        "http" => b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n",
+        _ => return Ok(None),
+    };
+    let count = effort.bare_connections();
+    let to = |n: u32| SocketAddr::from(([198, 19, 0, 1 + (n % 250) as u8], 80));
+    let run = || -> Result<f64> {
+        let before = cpu::run_time("thread-self")?;
+        let mut answer = [0; 4096];
+        for n in 0..count {
+            let mut stream = TcpStream::connect_timeout(&to(n), Duration::from_secs(2))?;
+            let linger = linger { l_onoff: 1, l_linger: 0 };
+            setsockopt(&stream, sockopt::Linger, &linger)?;
+            if !request.is_empty() {
+                stream.write_all(request)?;
+                while stream.read(&mut answer)? > 0 {}
+            }
+        }
+        Ok((cpu::run_time("thread-self")? - before) / f64::from(count) * 1e6)
+    };
+    lab.within(NODE, || Ok(run()))?.map(Some)
 }
 
 fn configuration(check: &str, servers: u32) -> String {

@@ -53,6 +53,11 @@ impl Effort {
         self.choose(vec![100, 1000, 10_000], vec![5])
     }
 
+    /// Connections that are made by nothing but system calls.
+    pub(crate) fn bare_connections(self) -> u32 {
+        self.choose(5000, 50)
+    }
+
     /// How long a daemon that checks is left to itself before it is watched.
     pub(crate) fn settled(self) -> Duration {
         self.choose(Duration::from_secs(8), Duration::ZERO)
