@@ -341,6 +341,10 @@ fn what_is_explained_is_what_happens() {
         if matches!(scheduler, "sh" | "maglev") && random.below(2) == 0 {
             keys += "\nhash_source_port = true";
         }
+        let off = random.below(2) == 0;
+        if off {
+            keys += "\nfallback = \"off\"";
+        }
         let count = if random.below(6) == 0 { 70 } else { 1 + random.below(9) };
         let servers: Vec<String> = (0..count)
             .map(|i| {
@@ -370,6 +374,9 @@ fn what_is_explained_is_what_happens() {
                     assert_eq!(run.verdict, FrameVerdict::Redirect, "{scheduler} {explained:?}");
                     assert_eq!(run.frame[..6], server_mac(server(id).into()), "{scheduler} {explained:?}");
                     assert!(checksums_hold(&run.frame).is_ok());
+                }
+                Explanation::Scheduled { choice: Choice::NoServer, .. } if !off => {
+                    assert_eq!(run.verdict, FrameVerdict::Pass, "this node's own fallback answers");
                 }
                 Explanation::Scheduled { .. } => assert_eq!(run.verdict, FrameVerdict::Drop),
                 other => panic!("{other:?}"),

@@ -96,7 +96,8 @@ fn failures_in_traffic_that_go_on_set_no_other_pace_than_the_fast_rhythm() {
         }
     }
     assert_eq!(asked, 10, "one a second");
-    let later = began + Duration::from_secs(12);
+    fed.all(&[Good, Good]);
+    let later = fed.now + Duration::from_secs(12);
     fed.watch.suspect(later);
     assert_eq!(fed.watch.due(), later, "after a pause it is believed at once again");
     fed.all(&[Bad, Bad, Bad]);

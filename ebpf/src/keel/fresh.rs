@@ -288,7 +288,9 @@ fn begin(ctx: &XdpContext, scratch: &mut Scratch, service: u32, now: u64) -> Rou
     let decision = scratch.decision;
     match decision.outcome {
         CHOSEN => {}
-        NO_SERVER if scratch.packet.key.proto == IPPROTO_TCP && answered_here(service) => return pass() as Route,
+        NO_SERVER if scratch.packet.key.proto == IPPROTO_TCP && answered_here(service) => {
+            return pass() as Route;
+        }
         NO_SERVER => return drop(DropReason::NoServer) as Route,
         _ => return drop(DropReason::Overloaded) as Route,
     }
