@@ -39,6 +39,6 @@ pub use plan::{Op, plan};
 pub use run::Hop;
 pub use run_frame::{FrameRun, FrameVerdict};
 pub use shadow::{LeaseSets, PathId, ServerId, Shadow, Slot};
-pub use stats::{ServerCounters, Totals};
+pub use stats::{Reading, ServerCounters, Totals};
 pub use sweep::{Stuck, Swept, Timeouts};
 pub use table::TableSpec;

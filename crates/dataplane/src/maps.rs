@@ -57,6 +57,9 @@ pub(crate) struct Maps {
     pub(crate) servers: Array<MapData, Server>,
     pub(crate) loads: Array<MapData, Load>,
     pub(crate) stats: PerCpuArray<MapData, ServerStats>,
+    /// The same maps, for reading many entries at once.
+    pub(crate) loads_batch: MapData,
+    pub(crate) stats_batch: MapData,
     pub(crate) paths: Array<MapData, Path>,
     pub(crate) path_of: HashMap<MapData, Addr, u32>,
     pub(crate) nat_servers: HashMap<MapData, NatServerKey, NatServerValue>,
@@ -130,6 +133,8 @@ impl Maps {
             servers: typed(ebpf, "SERVERS")?,
             loads: typed(ebpf, "LOADS")?,
             stats: typed(ebpf, "STATS")?,
+            loads_batch: pinned(pins, "LOADS")?,
+            stats_batch: pinned(pins, "STATS")?,
             paths: typed(ebpf, "PATHS")?,
             path_of: typed(ebpf, "PATH_OF")?,
             nat_servers: typed(ebpf, "NAT_SERVERS")?,

@@ -3,9 +3,9 @@
 //! only; the packet path's own code carries the orders out.
 use std::collections::HashMap;
 
-use keel_abi::{Load, ReapRecord, reap_kind};
+use keel_abi::{ReapRecord, reap_kind};
 
-use crate::ServerId;
+use crate::{Reading, ServerId};
 
 /// Connections of a server: pending, active, inactive.
 pub(crate) type Counts = [i64; 3];
@@ -27,16 +27,19 @@ pub(crate) type Drift = HashMap<ServerId, Counts>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Moment {
     counts: Counts,
+    /// Connections that were scheduled to it so far.
     begun: u64,
 }
 
-impl Moment {
-    /// `begun` is the number of connections scheduled to the server so far.
-    pub(crate) fn new(load: &Load, begun: u64) -> Self {
+impl From<&Reading> for Moment {
+    fn from(Reading { load, counters }: &Reading) -> Self {
         // A count that was corrected for more than it held stands below zero.
-        Self { counts: [load.pending, load.active, load.inactive].map(|count| count as i64), begun }
+        let counts = [load.pending, load.active, load.inactive].map(|count| count as i64);
+        Self { counts, begun: counters.connections }
     }
+}
 
+impl Moment {
     /// Whether a walk found what was counted.
     pub(crate) fn agrees(&self, found: &Counts) -> bool {
         self.counts == *found
@@ -93,11 +96,15 @@ fn lasting(former: i64, now: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use keel_abi::Load;
+
     use super::*;
+    use crate::ServerCounters;
 
     fn moment(counts: Counts, begun: u64) -> Moment {
         let [pending, active, inactive] = counts.map(|count| count as u64);
-        Moment::new(&Load { pending, active, inactive, overloaded: 0 }, begun)
+        let counters = ServerCounters { connections: begun, ..ServerCounters::default() };
+        Moment::from(&Reading { load: Load { pending, active, inactive, overloaded: 0 }, counters })
     }
 
     #[test]

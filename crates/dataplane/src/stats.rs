@@ -1,8 +1,8 @@
 //! Reading counters.
-use std::ops::AddAssign;
+use std::{collections::HashMap, ops::AddAssign, os::fd::AsFd as _};
 
-use keel_abi::{DropReason, Load, ServerStats, TrafficStats};
-
+use aya::maps::MapData;
+use keel_abi::{DropReason, Load, ServerStats, TrafficStats, from_bytes};
 use keel_net::bpf_batch::BatchMap;
 
 use crate::{
@@ -48,6 +48,15 @@ impl From<&ServerStats> for ServerCounters {
     }
 }
 
+/// What a server has counted, and its connections now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Since its slot was given to it.
+    pub counters: ServerCounters,
+    /// At this moment.
+    pub load: Load,
+}
+
 /// What the program did with everything it saw, summed over CPUs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -81,6 +90,29 @@ impl Dataplane {
         let aya::programs::Program::Xdp(program) = self.ebpf.program("keel")? else { return None };
         let info = program.info().ok()?;
         Some((info.run_count(), info.run_time()))
+    }
+
+    /// Counters and connections of every server, in a few system calls however many servers there are.
+    ///
+    /// # Errors
+    /// A map can't be read.
+    pub fn readings(&self) -> Result<HashMap<ServerId, Reading>> {
+        let mut readings: HashMap<ServerId, Reading> =
+            self.shadow.servers.keys().map(|id| (*id, Reading::default())).collect();
+        let Some(last) = readings.keys().max().copied() else { return Ok(readings) };
+        up_to(last, &self.maps.loads_batch, "LOADS", |id, bytes| {
+            if let (Some(reading), Some(load)) = (readings.get_mut(&id), from_bytes(bytes)) {
+                reading.load = load;
+            }
+        })?;
+        up_to(last, &self.maps.stats_batch, "STATS", |id, bytes| {
+            let Some(reading) = readings.get_mut(&id) else { return };
+            // Each CPU's; their size is a multiple of eight, so nothing lies between them.
+            for stats in bytes.chunks_exact(size_of::<ServerStats>()) {
+                reading.counters += from_bytes(stats).as_ref().map(ServerCounters::from).unwrap_or_default();
+            }
+        })?;
+        Ok(readings)
     }
 
     /// A server's counters.
@@ -151,4 +183,25 @@ impl Dataplane {
         }
         Ok(sum)
     }
+}
+
+/// Entries of an array that are read in one system call at most.
+const BATCH: u32 = 4096;
+
+/// Calls `visit` with the entries of an array from the first to `last`, and perhaps with some behind.
+fn up_to(last: u32, map: &MapData, name: &'static str, mut visit: impl FnMut(u32, &[u8])) -> Result<()> {
+    let failed = |source| DataplaneError::Batch { map: name, source };
+    let map = BatchMap::new(map.fd().as_fd()).map_err(failed)?;
+    let mut walk = map.walk(last.saturating_add(1).min(BATCH));
+    while let Some(entries) = walk.next_chunk().map_err(failed)? {
+        let mut reached = 0;
+        for (id, value) in entries.iter() {
+            reached = from_bytes(id).unwrap_or(u32::MAX);
+            visit(reached, value);
+        }
+        if reached >= last {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -10,7 +10,7 @@ use keel_abi::{
 };
 
 use crate::{
-    Dataplane, DataplaneError, Fill, ServerId,
+    Dataplane, DataplaneError, Fill, Reading, ServerId,
     connections::{Connections, TableKind},
     error::Result,
     recount::{self, ACTIVE, Counts, Drift, INACTIVE, Moment, PENDING},
@@ -30,6 +30,8 @@ pub struct Swept {
     pub removed: u64,
     /// Slots of removed servers given back.
     pub released: Vec<ServerId>,
+    /// What every server had counted when it began.
+    pub readings: HashMap<ServerId, Reading>,
     /// Per server: TCP connections that have been waiting for the handshake's end for more than three seconds.
     pub stuck: HashMap<ServerId, Stuck>,
 }
@@ -52,7 +54,7 @@ impl Dataplane {
     /// # Errors
     /// A table can't be read or the housekeeping program can't be run.
     pub fn sweep(&mut self, now_ns: u64) -> Result<Swept> {
-        let before = self.moments()?;
+        let before = self.readings()?;
         let mut survey = Survey::default();
         let servers = &self.shadow.servers;
         for kind in TableKind::BOTH {
@@ -79,24 +81,25 @@ impl Dataplane {
             self.release(*id)?;
         }
         let fullness = self.fullness(survey.found, now_ns)?;
-        Ok(Swept { found: survey.found, fullness, removed, released: free, stuck: survey.stuck })
-    }
-
-    fn moment(&self, id: ServerId) -> Result<Moment> {
-        Ok(Moment::new(&self.load(id)?, self.server_counters(id)?.connections))
-    }
-
-    fn moments(&self) -> Result<HashMap<ServerId, Moment>> {
-        self.shadow.servers.keys().map(|id| Ok((*id, self.moment(*id)?))).collect()
+        Ok(Swept {
+            found: survey.found,
+            fullness,
+            removed,
+            released: free,
+            readings: before,
+            stuck: survey.stuck,
+        })
     }
 
     /// What the counts of before a walk differ by from what it found.
-    fn drift(&self, before: &HashMap<ServerId, Moment>, found: &HashMap<ServerId, Counts>) -> Result<Drift> {
+    fn drift(&self, before: &HashMap<ServerId, Reading>, found: &HashMap<ServerId, Counts>) -> Result<Drift> {
         let mut drift = Drift::new();
         for (id, before) in before {
+            let before = Moment::from(before);
             let found = found.get(id).copied().unwrap_or_default();
             if !before.agrees(&found) {
-                drift.insert(*id, recount::drift(before, &self.moment(*id)?, &found));
+                let after = Reading { load: self.load(*id)?, counters: self.server_counters(*id)? };
+                drift.insert(*id, recount::drift(&before, &Moment::from(&after), &found));
             }
         }
         Ok(drift)

@@ -45,6 +45,38 @@ fn counts_follow_a_connection_through_its_life() {
 }
 
 #[test]
+fn a_reading_of_all_servers_is_what_each_one_says() {
+    use std::fmt::Write as _;
+    const MANY: u32 = 5000;
+    let mut text = cluster("mode = \"nat\"\nscheduler = \"rr\"", &[]);
+    for n in 0..MANY {
+        let _ = writeln!(
+            text,
+            "[[service.server]]\nname = \"r{n}\"\naddress = \"10.9.{}.{}\"",
+            n / 250,
+            1 + n % 250
+        );
+    }
+    let rig = Rig::new(&text);
+    for n in 0..2 * MANY {
+        rig.client_sends(&syn(n));
+    }
+    let readings = rig.dataplane.readings().unwrap();
+    assert_eq!(readings.len(), MANY as usize);
+    for (id, reading) in &readings {
+        assert_eq!(reading.counters, rig.dataplane.server_counters(*id).unwrap());
+        assert_eq!(reading.load, rig.dataplane.load(*id).unwrap());
+    }
+    // Those that a second call of the kernel reads among them.
+    let (few, more): (Vec<_>, Vec<_>) = readings.iter().partition(|(id, _)| **id < 4096);
+    let begun = |some: &[(_, &keel_dataplane::Reading)]| -> u64 {
+        some.iter().map(|(_, reading)| reading.counters.connections).sum()
+    };
+    assert!(begun(&more) > 0);
+    assert_eq!(begun(&few) + begun(&more), u64::from(2 * MANY));
+}
+
+#[test]
 fn a_handshake_that_the_client_ends_itself_leaves_nothing_behind() {
     let rig = Rig::new(&cluster("mode = \"dr\"", &[""]));
     rig.went_to(&syn(1));

@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use keel_dataplane::{Adoption, Dataplane, Options, Sizes};
+use keel_dataplane::{Adoption, Dataplane, Options, Reading, ServerId, Sizes};
 use keel_model::{Cluster, Node as NodeConfig, Problem, load_cluster, load_node};
 use keel_net::{Netlink, require};
 use keel_store::{Journal, RealFs, Store};
@@ -52,6 +52,8 @@ const SAMPLE: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(100);
 /// How often every next hop is resolved anew, whatever events said.
 const RESOLVE: Duration = Duration::from_secs(30);
+/// Of these so many in a second at most: with thousands of servers it takes longer to come round.
+const RESOLVED: usize = 100;
 /// How often interfaces, routes and addresses are looked at, whatever events said.
 const KEEP: Duration = Duration::from_secs(30);
 
@@ -322,7 +324,7 @@ async fn sample(node: Shared) {
         node.retry_services().await;
         node.save_health();
         node.watch_fallbacks().await;
-        node.take_readings();
+        node.read_drops();
         // The larger the tables, the longer a walk: every second for a few connections, every five for very many.
         let entries = node.last_sweep.found.established + node.last_sweep.found.half_open;
         if swept.elapsed() >= Duration::from_secs(if entries < 100_000 { 1 } else { 5 }) {
@@ -330,6 +332,8 @@ async fn sample(node: Shared) {
             swept = Instant::now();
             let node = &mut *node;
             node.retired.save(&node.dataplane);
+        } else if let Ok(readings) = node.dataplane.readings() {
+            node.take_readings(Instant::now(), &readings);
         }
         if kept.elapsed() >= KEEP {
             node.keep_machine().await;
@@ -340,27 +344,30 @@ async fn sample(node: Shared) {
         }
         node.resolve_pending().await;
         let servers = node.remotes().len();
-        node.resolve_some(servers.div_ceil(RESOLVE.as_secs() as usize)).await;
+        node.resolve_some(servers.div_ceil(RESOLVE.as_secs() as usize).min(RESOLVED)).await;
     }
 }
 
 impl Node {
-    fn take_readings(&mut self) {
-        let now = Instant::now();
-        let ids: Vec<_> = self.dataplane.shadow().servers.keys().copied().collect();
-        for id in ids {
-            if let Ok(counters) = self.dataplane.server_counters(id) {
-                self.sampler.server(id, counters, now);
-            }
+    fn take_readings(&mut self, now: Instant, readings: &HashMap<ServerId, Reading>) {
+        for (id, reading) in readings {
+            self.sampler.server(*id, reading.counters, now);
         }
+    }
+
+    fn read_drops(&mut self) {
+        let now = Instant::now();
         for (reason, packets) in self.dataplane.drops().unwrap_or_default() {
             self.sampler.drop_reason(reason.name(), packets, now);
         }
     }
 
     fn sweep(&mut self) {
+        let began = Instant::now();
         match self.dataplane.sweep(clock::monotonic_ns()) {
-            Ok(swept) => {
+            Ok(mut swept) => {
+                // A walk over large tables takes a while: these are from its beginning.
+                self.take_readings(began, &std::mem::take(&mut swept.readings));
                 for id in &swept.released {
                     self.sampler.forget(*id);
                 }

@@ -4,14 +4,16 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use keel_abi::{Addr, DropReason, Load, state};
+use keel_abi::{Addr, DropReason, state};
 use keel_api::{
     ApiError, Attachment as Shown, Connection, ConnectionCounts, ConnectionFilter, ConnectionFlag,
     ConnectionPage, ConnectionState, Counters, CpuLoad, Drop, Drops, Engine, FloatingIp, Light, MapFill,
     Mode, Neighbour, NodeRole, Performance, ProgramStats, Protocol, Rates, ServerState, ServerStatus,
     ServiceStatus, Status, Totals, Versions, light_of,
 };
-use keel_dataplane::{ConnectionRow, DesiredService, FALLBACK, Fill, ServerCounters, ServerId};
+use keel_dataplane::{
+    ConnectionRow, DesiredService, FALLBACK, Fill, Reading, ServerCounters, ServerId, Slot,
+};
 use keel_model::{AdminState, Server, Service, ServiceKind};
 use keel_pool::Verdict;
 
@@ -39,13 +41,41 @@ fn add(sum: &mut Rates, more: Rates) {
     sum.bytes_out += more.bytes_out;
 }
 
-fn counts(load: Load, persistent: u64) -> ConnectionCounts {
-    let sane = |count: u64| if count > u64::from(u32::MAX) { 0 } else { count };
-    ConnectionCounts {
-        active: sane(load.active),
-        inactive: sane(load.inactive),
-        pending: sane(load.pending),
-        persistent,
+/// Where servers are in the packet path.
+struct Places {
+    /// Those that services have, by service, address, port and mode.
+    at: HashMap<(Slot, Addr, u16, u8), ServerId>,
+    /// With those that a service had and whose connections aren't over.
+    of_service: HashMap<Slot, Vec<ServerId>>,
+}
+
+/// What is read once for the view of all services.
+struct Figures {
+    places: Places,
+    readings: HashMap<ServerId, Reading>,
+    /// Clients that stick to each.
+    sticking: HashMap<ServerId, u64>,
+}
+
+impl Figures {
+    fn reading(&self, id: ServerId) -> Reading {
+        self.readings.get(&id).copied().unwrap_or_default()
+    }
+
+    fn counters(&self, id: ServerId) -> ServerCounters {
+        self.reading(id).counters
+    }
+
+    fn connections(&self, id: ServerId) -> ConnectionCounts {
+        let load = self.reading(id).load;
+        // A count that was corrected for more than it held stands below zero.
+        let sane = |count: u64| if count > u64::from(u32::MAX) { 0 } else { count };
+        ConnectionCounts {
+            active: sane(load.active),
+            inactive: sane(load.inactive),
+            pending: sane(load.pending),
+            persistent: self.sticking.get(&id).copied().unwrap_or_default(),
+        }
     }
 }
 
@@ -55,27 +85,35 @@ impl Node {
         // What packets meet now: it may be a moment older than what is known.
         let compiled: HashMap<&str, &DesiredService> =
             self.in_force.services.iter().map(|s| (s.name.as_str(), s)).collect();
-        let (ids, sticking) = (self.identities(), self.sticking());
+        let figures = self.figures();
         self.cluster
             .services
             .iter()
-            .map(|s| self.service_status(s, compiled.get(s.name.as_str()).copied(), &ids, &sticking))
+            .map(|s| self.service_status(s, compiled.get(s.name.as_str()).copied(), &figures))
             .collect()
     }
 
-    /// Server ids by service slot, address, port and mode.
-    fn identities(&self) -> HashMap<(u32, Addr, u16, u8), ServerId> {
-        let servers = self.dataplane.shadow().servers.iter();
-        let live = servers.filter(|(_, s)| s.state != state::REMOVED);
-        live.map(|(id, s)| ((s.service, s.addr, s.port_be, s.mode), *id)).collect()
+    fn figures(&self) -> Figures {
+        let readings = self.dataplane.readings().unwrap_or_default();
+        Figures { places: self.places(), readings, sticking: self.sticking() }
+    }
+
+    fn places(&self) -> Places {
+        let mut places = Places { at: HashMap::new(), of_service: HashMap::new() };
+        for (id, server) in &self.dataplane.shadow().servers {
+            places.of_service.entry(server.service).or_default().push(*id);
+            if server.state != state::REMOVED {
+                places.at.insert((server.service, server.addr, server.port_be, server.mode), *id);
+            }
+        }
+        places
     }
 
     fn service_status(
         &self,
         service: &Service,
         compiled: Option<&DesiredService>,
-        ids: &HashMap<(u32, Addr, u16, u8), ServerId>,
-        sticking: &HashMap<ServerId, u64>,
+        figures: &Figures,
     ) -> ServiceStatus {
         let slot = compiled.and_then(|c| c.keys.iter().find_map(|key| self.dataplane.shadow().slot_of(key)));
         let servers: Vec<ServerStatus> = service
@@ -86,10 +124,9 @@ impl Node {
                     compiled.and_then(|c| c.servers.iter().find(|d| d.name == *server.name.as_str()));
                 let id = slot
                     .zip(desired)
-                    .and_then(|(slot, d)| ids.get(&(slot, d.addr, d.port_be, d.mode)).copied());
-                let persistent = id.and_then(|id| sticking.get(&id).copied()).unwrap_or_default();
+                    .and_then(|(slot, d)| figures.places.at.get(&(slot, d.addr, d.port_be, d.mode)).copied());
                 let weight = desired.filter(|d| d.member).map_or(0, |d| d.weight);
-                self.server_status(service, server, id, weight, persistent)
+                self.server_status(service, server, id, weight, figures)
             })
             .collect();
         let (light, reason) = if service.enabled && service.layer() == 7 {
@@ -102,11 +139,10 @@ impl Node {
             (ServerCounters::default(), Rates::default(), ConnectionCounts::default());
         if let Some(slot) = slot {
             sum += self.dataplane.retired_counters(slot);
-            for (id, _) in self.dataplane.shadow().servers.iter().filter(|(_, s)| s.service == slot) {
-                sum += self.dataplane.server_counters(*id).unwrap_or_default();
+            for id in figures.places.of_service.get(&slot).into_iter().flatten() {
+                sum += figures.counters(*id);
                 add(&mut rates, self.sampler.rates(*id));
-                let persistent = sticking.get(id).copied().unwrap_or_default();
-                let load = counts(self.dataplane.load(*id).unwrap_or_default(), persistent);
+                let load = figures.connections(*id);
                 connections.active += load.active;
                 connections.inactive += load.inactive;
                 connections.pending += load.pending;
@@ -147,12 +183,10 @@ impl Node {
         server: &Server,
         id: Option<ServerId>,
         weight: u16,
-        persistent: u64,
+        figures: &Figures,
     ) -> ServerStatus {
         let ip = self.address_of(service, server);
         let (state, reason) = self.server_state(service, server, ip);
-        let load = id.and_then(|id| self.dataplane.load(id).ok()).unwrap_or_default();
-        let counted = id.and_then(|id| self.dataplane.server_counters(id).ok()).unwrap_or_default();
         ServerStatus {
             name: server.name.to_string(),
             address: server.address.to_string(),
@@ -169,8 +203,8 @@ impl Node {
             since: self.checked(service, server).and_then(|(.., since)| since),
             hint: id.and_then(|id| self.hint(service, id)),
             neighbour: ip.and_then(|ip| self.neighbour_view(ip)),
-            connections: counts(load, persistent),
-            counters: counters(counted),
+            connections: id.map(|id| figures.connections(id)).unwrap_or_default(),
+            counters: id.map(|id| counters(figures.counters(id))).unwrap_or_default(),
             rates: id.map(|id| self.sampler.rates(id)).unwrap_or_default(),
         }
     }
@@ -426,17 +460,17 @@ impl Node {
     /// Service and server names by server id.
     pub(crate) fn names_of_servers(&self) -> HashMap<ServerId, (String, Option<String>)> {
         let desired = self.desired();
-        let ids = self.identities();
+        let places = self.places();
         let mut names = HashMap::new();
         for service in &desired.services {
             let Some(slot) = service.keys.iter().find_map(|key| self.dataplane.shadow().slot_of(key)) else {
                 continue;
             };
-            for (id, _) in self.dataplane.shadow().servers.iter().filter(|(_, s)| s.service == slot) {
+            for id in places.of_service.get(&slot).into_iter().flatten() {
                 names.insert(*id, (service.name.clone(), None));
             }
             for server in &service.servers {
-                if let Some(id) = ids.get(&(slot, server.addr, server.port_be, server.mode)) {
+                if let Some(id) = places.at.get(&(slot, server.addr, server.port_be, server.mode)) {
                     names.insert(*id, (service.name.clone(), Some(server.name.clone())));
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::error::{During as _, LabError};
 use crate::plan::{Link, Node, Plan, Role};
@@ -25,6 +26,12 @@ const FORWARDING: [(&str, &str); 2] = [("ipv4/ip_forward", "1"), ("ipv6/conf/all
 /// from an address that is local only by a route if the host allows it; IPv4 does so anyway.
 const SERVER: [(&str, &str); 3] =
     [("ipv4/conf/all/arp_ignore", "1"), ("ipv4/conf/all/arp_announce", "2"), ("ipv6/ip_nonlocal_bind", "1")];
+/// In the switch, on kernels whose bridges can show what passes to the firewall: a switch has none.
+const SWITCH: [(&str, &str); 3] = [
+    ("bridge/bridge-nf-call-iptables", "0"),
+    ("bridge/bridge-nf-call-ip6tables", "0"),
+    ("bridge/bridge-nf-call-arptables", "0"),
+];
 /// Checksums are to be in the packet when it leaves: a packet program sees and edits what is there. Packets
 /// that were put together to more than the MTU don't pass a program.
 const OFFLOADS: [&str; 6] = ["tx", "off", "tso", "off", "gro", "off"];
@@ -32,6 +39,7 @@ const OFFLOADS: [&str; 6] = ["tx", "off", "tso", "off", "gro", "off"];
 /// Inside the switch: one bridge for each network. It is no host, so it has no addresses of its own.
 pub(crate) fn make_bridges(plan: &Plan) -> Result<(), LabError> {
     set(&[("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")])?;
+    set(&SWITCH.into_iter().filter(|(name, _)| setting(name).exists()).collect::<Vec<_>>())?;
     let mut batch = String::new();
     for network in plan.networks() {
         let name = network.name();
@@ -113,7 +121,11 @@ fn no_offloads(device: &str) -> Result<(), LabError> {
 
 fn set(settings: &[(&str, &str)]) -> Result<(), LabError> {
     for (name, value) in settings {
-        fs::write(format!("/proc/sys/net/{name}"), value).during(|| format!("setting {name} to {value}"))?;
+        fs::write(setting(name), value).during(|| format!("setting {name} to {value}"))?;
     }
     Ok(())
+}
+
+fn setting(name: &str) -> PathBuf {
+    Path::new("/proc/sys/net").join(name)
 }

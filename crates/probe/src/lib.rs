@@ -14,6 +14,7 @@ mod protocol;
 mod question;
 mod rest;
 mod scripts;
+mod tcp;
 mod text;
 mod through;
 mod tls;

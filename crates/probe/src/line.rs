@@ -9,13 +9,15 @@ use std::{
 
 use jiff::Timestamp;
 use keel_model::Tls;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
-    net::{TcpSocket, TcpStream},
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
-use crate::{Fault, Trace, text::shown, tls};
+use crate::{
+    Fault, Trace,
+    tcp::{self, Opening},
+    text::shown,
+    tls,
+};
 
 /// Bytes of an answer at most, unless a protocol needs more.
 pub(crate) const LIMIT: usize = 64 * 1024;
@@ -29,7 +31,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Carrier for T {}
 
 /// What carries the bytes.
 pub(crate) enum Wire {
-    Tcp(TcpStream),
+    Tcp(tcp::Stream),
     Tls(Box<TlsStream<Box<Wire>>>),
     Other(Box<dyn Carrier>),
 }
@@ -196,22 +198,13 @@ impl<'t> Line<'t> {
 }
 
 /// Opens a TCP connection.
-pub(crate) async fn connect<'t>(to: SocketAddr, trace: &'t mut Trace) -> Result<Line<'t>, Fault> {
-    let stream = open(to, trace).await?;
+pub(crate) async fn connect<'t>(
+    to: SocketAddr,
+    opening: Opening,
+    trace: &'t mut Trace,
+) -> Result<Line<'t>, Fault> {
+    let stream = tcp::open(to, opening, trace).await?;
     Ok(Line::new(Wire::Tcp(stream), to, trace))
-}
-
-pub(crate) async fn open(to: SocketAddr, trace: &mut Trace) -> Result<TcpStream, Fault> {
-    trace.begin("connecting");
-    let failed = |source| Fault::Io { doing: "connecting", source };
-    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(failed)?;
-    // Thousands of checks would leave tens of thousands of connections in TIME_WAIT: they are reset when done.
-    socket.set_zero_linger().map_err(failed)?;
-    // A handshake's second small piece would wait for the server's delayed acknowledgement of the first, 40 ms.
-    socket.set_nodelay(true).map_err(failed)?;
-    let stream = socket.connect(to).await.map_err(failed)?;
-    trace.note(|| format!("connected to {to}"));
-    Ok(stream)
 }
 
 impl AsyncRead for Wire {

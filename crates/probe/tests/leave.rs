@@ -70,6 +70,28 @@ async fn checks_say_goodbye() {
     ends_well(&format!("type = \"agent\"\nagent_port = {}", agent.0), agent).await;
 }
 
+/// Programs count clients that connect and say nothing: MySQL refuses a host after a hundred of them.
+#[tokio::test]
+async fn a_connection_that_only_opens_is_nothing_to_the_servers_program() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let kept = Kept::default();
+    for _ in 0..20 {
+        kept.good("type = \"connect\"", port, "connection opens").await;
+    }
+    let accepted = listener.accept();
+    assert!(accepted.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
+    // And one that does say something is accepted, so the listener would have seen them.
+    kept.bad(
+        "type = \"http\"\ntimeout = \"100ms\"",
+        port,
+        "no answer in 100ms while waiting for the HTTP answer",
+    )
+    .await;
+    listener.accept().unwrap();
+}
+
 #[tokio::test]
 async fn a_handshake_ends_with_a_goodbye_of_tls() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

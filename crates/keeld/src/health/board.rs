@@ -1,7 +1,7 @@
 //! What is known about every server's health, and what is to be asked next. It is told the time and the answers, and
 //! asks nobody itself.
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -84,6 +84,8 @@ impl Checked {
 /// One server.
 #[derive(Debug)]
 pub(crate) struct Known {
+    pub(crate) service: Arc<str>,
+    pub(crate) server: Arc<str>,
     pub(crate) address: IpAddr,
     require: Require,
     slow_start: Option<Duration>,
@@ -104,6 +106,8 @@ pub(crate) struct Known {
 impl Known {
     fn new(wanted: &Wanted, former: Option<Record>, now: Instant) -> Self {
         let mut known = Self {
+            service: wanted.service.clone(),
+            server: wanted.server.clone(),
             address: wanted.address,
             require: wanted.require,
             slow_start: wanted.slow_start,
@@ -205,8 +209,6 @@ impl Known {
     }
 }
 
-type Servers = BTreeMap<Arc<str>, Known>;
-
 /// A server's change of verdict, for the log and for alerts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct News {
@@ -221,9 +223,12 @@ pub(crate) struct News {
 /// All servers that are checked.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
-    services: HashMap<Arc<str>, Servers>,
-    /// Where a check is: service, server, its number there.
-    places: HashMap<u64, (Arc<str>, Arc<str>, usize)>,
+    /// In no order. Answers come for one after the other: each is found by its number, without comparing names.
+    servers: Vec<Known>,
+    /// Where a server of a service is.
+    numbers: HashMap<Arc<str>, HashMap<Arc<str>, usize>>,
+    /// Where a check is: its server, its number there.
+    places: HashMap<u64, (usize, usize)>,
     due: BTreeSet<(Instant, u64)>,
     /// When a server's share grows, by one of its checks.
     steps: BTreeSet<(Instant, u64)>,
@@ -253,28 +258,29 @@ impl Board {
         now: Instant,
         random: &mut dyn FnMut() -> u32,
     ) {
-        let mut before = std::mem::take(&mut self.services);
+        let before = std::mem::take(&mut self.servers).into_iter();
+        let mut before: HashMap<_, _> =
+            before.map(|known| ((known.service.clone(), known.server.clone()), known)).collect();
+        self.numbers.clear();
         self.places.clear();
         self.due.clear();
         self.steps.clear();
         let count = wanted.iter().map(|server| server.checks.len()).sum();
         for server in wanted {
-            let known = before.get_mut(&server.service).and_then(|servers| servers.remove(&server.server));
+            let known = before.remove(&(server.service.clone(), server.server.clone()));
             let known = known.filter(|known| known.address == server.address);
-            let (service, name) = (server.service.clone(), server.server.clone());
             let known = self.renew(known, server, count, now, random);
-            self.services.entry(service).or_default().insert(name, known);
+            self.servers.push(known);
         }
-        for (service, servers) in &self.services {
-            for (server, known) in servers {
-                for (index, check) in known.checks.iter().enumerate() {
-                    self.places.insert(check.id, (service.clone(), server.clone(), index));
-                    if !check.asking && check.wanted.question.is_ok() {
-                        self.due.insert((check.watch.due(), check.id));
-                    }
+        for (number, known) in self.servers.iter().enumerate() {
+            self.numbers.entry(known.service.clone()).or_default().insert(known.server.clone(), number);
+            for (index, check) in known.checks.iter().enumerate() {
+                self.places.insert(check.id, (number, index));
+                if !check.asking && check.wanted.question.is_ok() {
+                    self.due.insert((check.watch.due(), check.id));
                 }
-                self.steps.extend(known.next_step(now));
             }
+            self.steps.extend(known.next_step(now));
         }
         self.former.retain(|(service, server), _| is_named(service, server));
         self.changed = true;
@@ -282,7 +288,7 @@ impl Board {
 
     /// The way of a server's checks through the virtual address.
     pub(crate) fn set_way(&mut self, service: &str, server: &str, via: Option<Via>) {
-        let known = self.services.get_mut(service).and_then(|servers| servers.get_mut(server));
+        let known = self.server_mut(service, server);
         for check in known.into_iter().flat_map(|known| &mut known.checks) {
             if check.wanted.health.through == Through::Vip {
                 check.wanted.place.via = via;
@@ -374,8 +380,8 @@ impl Board {
         {
             self.steps.pop_first();
             self.changed = true;
-            if let Some((service, server, _)) = self.places.get(&id)
-                && let Some(known) = self.server(service, server)
+            if let Some((number, _)) = self.places.get(&id)
+                && let Some(known) = self.servers.get(*number)
             {
                 self.steps.extend(known.next_step(now));
             }
@@ -384,10 +390,8 @@ impl Board {
 
     /// The answer to a question.
     pub(crate) fn answered(&mut self, id: u64, answer: Answer, now: Instant, at: Timestamp) {
-        let Some((service, server, index)) = self.places.get(&id).cloned() else { return };
-        let Some(known) = self.services.get_mut(&service).and_then(|servers| servers.get_mut(&server)) else {
-            return;
-        };
+        let Some((number, index)) = self.places.get(&id).copied() else { return };
+        let Some(known) = self.servers.get_mut(number) else { return };
         let wish = known.wish();
         let Some(check) = known.checks.get_mut(index) else { return };
         check.asking = false;
@@ -408,6 +412,7 @@ impl Board {
         if known.judge(now, at) {
             self.changed = true;
             self.steps.extend(known.next_step(now));
+            let (service, server) = (known.service.clone(), known.server.clone());
             let (to, reason) = (known.verdict, known.reason.clone());
             self.news.push(News { service, server, from, to, reason, at });
         }
@@ -415,10 +420,9 @@ impl Board {
 
     /// A connection to a server failed in traffic: it is asked at once.
     pub(crate) fn suspect(&mut self, service: &str, server: &str, now: Instant) {
-        let Some(known) = self.services.get_mut(service).and_then(|servers| servers.get_mut(server)) else {
-            return;
-        };
-        for check in known.checks.iter_mut().filter(|check| !check.asking && check.wanted.question.is_ok()) {
+        let Some(number) = self.number(service, server) else { return };
+        let checks = self.servers.get_mut(number).into_iter().flat_map(|known| &mut known.checks);
+        for check in checks.filter(|check| !check.asking && check.wanted.question.is_ok()) {
             self.due.remove(&(check.watch.due(), check.id));
             check.watch.suspect(now);
             self.due.insert((check.watch.due(), check.id));
@@ -437,14 +441,21 @@ impl Board {
 
     /// What is known about a server.
     pub(crate) fn server(&self, service: &str, server: &str) -> Option<&Known> {
-        self.services.get(service)?.get(server)
+        self.servers.get(self.number(service, server)?)
     }
 
-    /// Every server, by service and name.
+    fn server_mut(&mut self, service: &str, server: &str) -> Option<&mut Known> {
+        let number = self.number(service, server)?;
+        self.servers.get_mut(number)
+    }
+
+    fn number(&self, service: &str, server: &str) -> Option<usize> {
+        self.numbers.get(service)?.get(server).copied()
+    }
+
+    /// Every server, with service and name.
     pub(crate) fn known(&self) -> impl Iterator<Item = (&str, &str, &Known)> {
-        self.services.iter().flat_map(|(service, servers)| {
-            servers.iter().map(move |(server, known)| (&**service, &**server, known))
-        })
+        self.servers.iter().map(|known| (&*known.service, &*known.server, known))
     }
 
     /// What the next process should know.
@@ -466,8 +477,8 @@ impl Board {
     }
 
     fn check_mut(&mut self, id: u64) -> Option<&mut Checked> {
-        let (service, server, index) = self.places.get(&id)?;
-        self.services.get_mut(service)?.get_mut(server)?.checks.get_mut(*index)
+        let (number, index) = self.places.get(&id)?;
+        self.servers.get_mut(*number)?.checks.get_mut(*index)
     }
 }
 

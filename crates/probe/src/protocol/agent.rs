@@ -12,6 +12,7 @@ use crate::{
     Fault, Place, Trace,
     ask::Finding,
     line,
+    tcp::Opening,
     text::{SHOWN, shown},
 };
 
@@ -43,7 +44,8 @@ pub(crate) async fn check(place: &Place, agent: &AgentCheck, trace: &mut Trace) 
 
 /// It speaks when the connection opens, or when it was spoken to.
 async fn by_tcp(to: SocketAddr, send: Option<&str>, trace: &mut Trace) -> Result<Vec<u8>, Fault> {
-    let mut line = line::connect(to, trace).await?;
+    // Some speak at once, some when they were spoken to.
+    let mut line = line::connect(to, Opening::Theirs, trace).await?;
     line.begin("waiting for the agent");
     if let Some(text) = send {
         line.send(text.as_bytes()).await?;
@@ -64,7 +66,7 @@ async fn by_tcp(to: SocketAddr, send: Option<&str>, trace: &mut Trace) -> Result
 /// It is asked by HTTP.
 async fn by_http(to: SocketAddr, path: &str, trace: &mut Trace) -> Result<Vec<u8>, Fault> {
     let request = request(to, path)?;
-    let line = line::connect(to, trace).await?;
+    let line = line::connect(to, Opening::Ours, trace).await?;
     let mut session = Session::open(line, Version::One).await?;
     trace.begin("waiting for the agent");
     let response = session.ask(request, trace).await?;

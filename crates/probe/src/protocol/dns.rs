@@ -12,6 +12,7 @@ use crate::{
     Fault, Place, Trace,
     ask::Finding,
     line::{self, LIMIT},
+    tcp::Opening,
     text::{SHOWN, shown},
 };
 
@@ -120,7 +121,7 @@ async fn over_udp(place: &Place, question: &[u8], trace: &mut Trace) -> Result<V
 async fn over_tcp(place: &Place, question: &[u8], trace: &mut Trace) -> Result<Vec<u8>, Fault> {
     let length = u16::try_from(question.len())
         .map_err(|_| Fault::Unable("the question is too long for DNS".to_owned()))?;
-    let mut line = line::connect(place.socket(), trace).await?;
+    let mut line = line::connect(place.socket(), Opening::Ours, trace).await?;
     line.begin("waiting for an answer over TCP");
     line.send(&[&length.to_be_bytes(), question].concat()).await?;
     let length = line.exact(2).await?;

@@ -28,6 +28,7 @@ use crate::{
     Asker, Fault, Place, Question, Trace,
     ask::Finding,
     line::{self, Line},
+    tcp::Opening,
     through,
 };
 
@@ -38,39 +39,54 @@ pub(crate) async fn check(
     asker: &Asker,
     trace: &mut Trace,
 ) -> Result<Finding, Fault> {
+    // Each in a box of its own: a check that takes little doesn't take as much memory as the largest.
     match &question.check {
         Check::Off => Ok(Finding::good("not checked")),
-        Check::Ping => ping::check(place, asker, trace).await,
+        Check::Ping => Box::pin(ping::check(place, asker, trace)).await,
         Check::Connect => connect::check(open(question, place, asker, trace).await?),
-        Check::Tcp(tcp) => dialogue::tcp(open(question, place, asker, trace).await?, question, tcp).await,
-        Check::Udp(udp) => dialogue::udp(question, place, udp, trace).await,
-        Check::Tls(check) => {
-            handshake::check(open(question, place, asker, trace).await?, question, check).await
+        Check::Tcp(tcp) => {
+            Box::pin(dialogue::tcp(open(question, place, asker, trace).await?, question, tcp)).await
         }
-        Check::Http(http) => http::check(question, place, http, false, asker, trace).await,
-        Check::Https(http) => http::check(question, place, http, true, asker, trace).await,
-        Check::Dns(dns) => dns::check(place, dns, trace).await,
-        Check::Smtp(smtp) => mail::smtp(open(question, place, asker, trace).await?, question, smtp).await,
-        Check::Imap(login) => mail::imap(open(question, place, asker, trace).await?, question, login).await,
-        Check::Pop3(login) => mail::pop3(open(question, place, asker, trace).await?, question, login).await,
-        Check::Nntp(login) => mail::nntp(open(question, place, asker, trace).await?, question, login).await,
-        Check::Ftp(login) => ftp::check(open(question, place, asker, trace).await?, question, login).await,
-        Check::Ldap(ldap) => ldap::check(open(question, place, asker, trace).await?, question, ldap).await,
+        Check::Udp(udp) => Box::pin(dialogue::udp(question, place, udp, trace)).await,
+        Check::Tls(tls) => {
+            Box::pin(handshake::check(open(question, place, asker, trace).await?, question, tls)).await
+        }
+        Check::Http(http) => Box::pin(http::check(question, place, http, false, asker, trace)).await,
+        Check::Https(http) => Box::pin(http::check(question, place, http, true, asker, trace)).await,
+        Check::Dns(dns) => Box::pin(dns::check(place, dns, trace)).await,
+        Check::Smtp(smtp) => {
+            Box::pin(mail::smtp(open(question, place, asker, trace).await?, question, smtp)).await
+        }
+        Check::Imap(login) => {
+            Box::pin(mail::imap(open(question, place, asker, trace).await?, question, login)).await
+        }
+        Check::Pop3(login) => {
+            Box::pin(mail::pop3(open(question, place, asker, trace).await?, question, login)).await
+        }
+        Check::Nntp(login) => {
+            Box::pin(mail::nntp(open(question, place, asker, trace).await?, question, login)).await
+        }
+        Check::Ftp(login) => {
+            Box::pin(ftp::check(open(question, place, asker, trace).await?, question, login)).await
+        }
+        Check::Ldap(ldap) => {
+            Box::pin(ldap::check(open(question, place, asker, trace).await?, question, ldap)).await
+        }
         Check::Mysql(login) => {
-            mysql::check(open(question, place, asker, trace).await?, question, login).await
+            Box::pin(mysql::check(open(question, place, asker, trace).await?, question, login)).await
         }
         Check::Pgsql(login) => {
-            pgsql::check(open(question, place, asker, trace).await?, question, login).await
+            Box::pin(pgsql::check(open(question, place, asker, trace).await?, question, login)).await
         }
         Check::Redis(login) => {
-            redis::check(open(question, place, asker, trace).await?, question, login).await
+            Box::pin(redis::check(open(question, place, asker, trace).await?, question, login)).await
         }
-        Check::Radius(radius) => radius::check(question, place, radius, trace).await,
-        Check::Sip(sip) => sip::check(place, sip, trace).await,
-        Check::Rdp(rdp) => rdp::check(open(question, place, asker, trace).await?, rdp).await,
-        Check::Grpc(grpc) => grpc::check(question, place, grpc, asker, trace).await,
-        Check::Script(script) => script::check(question, place, script, asker, trace).await,
-        Check::Agent(agent) => agent::check(place, agent, trace).await,
+        Check::Radius(radius) => Box::pin(radius::check(question, place, radius, trace)).await,
+        Check::Sip(sip) => Box::pin(sip::check(place, sip, trace)).await,
+        Check::Rdp(rdp) => Box::pin(rdp::check(open(question, place, asker, trace).await?, rdp)).await,
+        Check::Grpc(grpc) => Box::pin(grpc::check(question, place, grpc, asker, trace)).await,
+        Check::Script(script) => Box::pin(script::check(question, place, script, asker, trace)).await,
+        Check::Agent(agent) => Box::pin(agent::check(place, agent, trace)).await,
     }
 }
 
@@ -82,7 +98,23 @@ async fn open<'t>(
     trace: &'t mut Trace,
 ) -> Result<Line<'t>, Fault> {
     match question.through {
-        Through::Server => line::connect(place.socket(), trace).await,
-        Through::Vip => through::connect(place, &asker.packets, trace).await,
+        Through::Server => line::connect(place.socket(), opening(&question.check), trace).await,
+        Through::Vip => Box::pin(through::connect(place, &asker.packets, trace)).await,
+    }
+}
+
+fn opening(check: &Check) -> Opening {
+    match check {
+        Check::Connect
+        | Check::Tls(_)
+        | Check::Http(_)
+        | Check::Https(_)
+        | Check::Grpc(_)
+        | Check::Ldap(_)
+        | Check::Pgsql(_)
+        | Check::Redis(_)
+        | Check::Rdp(_) => Opening::Ours,
+        // Servers greet, or nobody knows: a script of the administrator's.
+        _ => Opening::Theirs,
     }
 }

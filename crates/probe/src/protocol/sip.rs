@@ -12,7 +12,8 @@ use super::dialogue::udp_socket;
 use crate::{
     Fault, Place, Trace,
     ask::Finding,
-    line::{self, LIMIT, Line, Wire},
+    line::{LIMIT, Line, Wire},
+    tcp::{self, Opening},
     text::{SHOWN, shown},
 };
 
@@ -205,7 +206,7 @@ async fn over_udp(to: SocketAddr, uri: &str, trace: &mut Trace) -> Result<Status
 }
 
 async fn over_tcp(to: SocketAddr, uri: &str, trace: &mut Trace) -> Result<Status, Fault> {
-    let stream = line::open(to, trace).await?;
+    let stream = tcp::open(to, Opening::Ours, trace).await?;
     let own = stream.local_addr().map_err(|source| Fault::Io { doing: "connecting", source })?;
     let request = Request::new("TCP", uri, own);
     let mut line = Line::new(Wire::Tcp(stream), to, trace);
