@@ -222,13 +222,14 @@ fn port_translation_is_refused_with_the_reason() {
 }
 
 #[test]
-fn only_checks_over_tcp_of_dr_and_tun_go_through_the_vip() {
+fn only_checks_of_ports_in_dr_and_tun_go_through_the_vip() {
     let health = |mode: &str, kind: &str| {
         let health = format!("mode = \"{mode}\"\nhealth = {{ type = \"{kind}\", through = \"vip\" }}");
         MINIMAL.replace("ports = \"80\"", &format!("ports = \"80\"\n{health}"))
     };
     for mode in ["dr", "tun"] {
         assert!(load_cluster(&health(mode, "connect")).0.is_some());
+        assert!(load_cluster(&health(mode, "udp\", expect = \"x")).0.is_some());
     }
     let told = |mode: &str, kind: &str| {
         let problems = refused(&health(mode, kind));
@@ -239,6 +240,8 @@ fn only_checks_over_tcp_of_dr_and_tun_go_through_the_vip() {
     assert!(nat.contains("in NAT mode servers see their own address"), "{nat}");
     let ping = told("dr", "ping");
     assert!(ping.contains("a check of type ping can't go through the VIP"), "{ping}");
+    let silent = told("dr", "udp");
+    assert!(silent.contains("silence may as well mean"), "{silent}");
 }
 
 /// The lines of a check, as the minimal file's own.

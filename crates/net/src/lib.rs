@@ -28,7 +28,7 @@ pub use link::{Link, Vlan};
 pub use mac::{MacAddr, ParseMacError};
 pub use neighbour::{Neighbour, NeighbourState};
 pub use netlink::Netlink;
-pub use packets::{PacketChannel, PacketPool, deaf};
+pub use packets::{PacketChannel, PacketPool, Transport, deaf};
 pub use route::{NextHop, OUR_PROTOCOL, Route, RouteTarget};
 pub use rule::PolicyRule;
 pub use watch::{Event, Watch};

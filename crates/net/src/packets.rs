@@ -1,5 +1,5 @@
-//! IP packets of one TCP connection that the kernel's TCP knows nothing about: received by any interface, sent as ready
-//! frames out of a given one.
+//! IP packets of one TCP connection, or one pair of UDP ports, that the kernel's TCP and UDP know nothing about: received
+//! by any interface, sent as ready frames out of a given one.
 //!
 //! To close a packet socket the kernel waits until no packet is being received anywhere, which takes milliseconds.
 //! So sockets are handed back and used again; those too many are closed elsewhere.
@@ -20,6 +20,16 @@ use crate::announce::packet_address;
 const IDLE: usize = 64;
 /// Packets that a connection has left behind at most.
 const LEFT_BEHIND: usize = 4096;
+
+/// Whose ports the ends of a channel have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Segments of one connection.
+    Tcp,
+    /// Datagrams, and all ICMP messages that the other end sends to this one: refusals are among them, and the kernel drops
+    /// those that come from an address of its own.
+    Udp,
+}
 
 /// Packet sockets that connections share, one after the other. Use it within one tokio runtime.
 #[derive(Debug, Default)]
@@ -44,8 +54,13 @@ impl PacketPool {
     ///
     /// # Errors
     /// What the kernel says to opening a packet socket.
-    pub fn open(self: &Arc<Self>, from: SocketAddr, to: SocketAddr) -> io::Result<PacketChannel> {
-        let filter = filter(from, to)
+    pub fn open(
+        self: &Arc<Self>,
+        transport: Transport,
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> io::Result<PacketChannel> {
+        let filter = filter(transport, from, to)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "addresses of two families"))?;
         let sender = self.sender()?;
         let v4 = from.is_ipv4();
@@ -175,45 +190,55 @@ pub fn deaf() -> [SockFilter; 1] {
     [NOTHING]
 }
 
-/// Lets TCP from one end to the other through: none if they are of two families.
-fn filter(from: SocketAddr, to: SocketAddr) -> Option<Vec<SockFilter>> {
+/// Lets packets from one end to the other through: none if they are of two families.
+fn filter(transport: Transport, from: SocketAddr, to: SocketAddr) -> Option<Vec<SockFilter>> {
     // What is loaded and from where, and what it must be.
     let mut tests: Vec<(u16, u32, u32)> = vec![(LOAD_WORD, PACKET_TYPE, TO_US)];
-    let tcp = libc::IPPROTO_TCP as u32;
-    let ports = |load, at| [(load, at, from.port().into()), (load, at + 2, to.port().into())];
-    match (from.ip(), to.ip()) {
+    let (protocol_at, icmp) = match (from.ip(), to.ip()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            tests.extend([(LOAD_BYTE, 9, tcp), (LOAD_WORD, 12, from.into()), (LOAD_WORD, 16, to.into())]);
-            tests.extend(ports(LOAD_HALF_AT_X, 0));
+            tests.extend([(LOAD_WORD, 12, from.into()), (LOAD_WORD, 16, to.into())]);
+            (9, libc::IPPROTO_ICMP)
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
-            tests.push((LOAD_BYTE, 6, tcp));
             let words = [from.octets(), to.octets()].concat();
             let words = words
                 .chunks_exact(4)
                 .map(|word| word.iter().fold(0, |all, byte| all << 8 | u32::from(*byte)));
             tests.extend((8..).step_by(4).zip(words).map(|(at, word)| (LOAD_WORD, at, word)));
-            tests.extend(ports(LOAD_HALF, 40));
+            (6, libc::IPPROTO_ICMPV6)
         }
         _ => return None,
-    }
+    };
+    let mut program: Vec<SockFilter> =
+        tests.into_iter().flat_map(|(load, at, wanted)| must_be(load, at, wanted)).collect();
     // Nothing of a later fragment is a port; then X is the length of the IPv4 header.
-    let mut program = match from {
-        SocketAddr::V4(_) => vec![
+    if from.is_ipv4() {
+        program.extend([
             SockFilter::new(LOAD_HALF, 0, 0, 6),
             SockFilter::new(JUMP_IF_ANY, 0, 1, 0x1fff),
             NOTHING,
             SockFilter::new(LOAD_X_HEADER_LENGTH, 0, 0, 0),
-        ],
-        SocketAddr::V6(_) => Vec::new(),
-    };
-    for (load, at, wanted) in tests {
-        program.extend([
-            SockFilter::new(load, 0, 0, at),
-            SockFilter::new(JUMP_IF_EQUAL, 1, 0, wanted),
-            NOTHING,
         ]);
     }
+    let protocol = match transport {
+        Transport::Tcp => libc::IPPROTO_TCP,
+        Transport::Udp => {
+            program.extend([
+                SockFilter::new(LOAD_BYTE, 0, 0, protocol_at),
+                SockFilter::new(JUMP_IF_EQUAL, 0, 1, icmp as u32),
+                EVERYTHING,
+            ]);
+            libc::IPPROTO_UDP
+        }
+    };
+    program.extend(must_be(LOAD_BYTE, protocol_at, protocol as u32));
+    let (load, ports) = if from.is_ipv4() { (LOAD_HALF_AT_X, 0) } else { (LOAD_HALF, 40) };
+    program.extend(must_be(load, ports, from.port().into()));
+    program.extend(must_be(load, ports + 2, to.port().into()));
     program.push(EVERYTHING);
     Some(program)
+}
+
+fn must_be(load: u16, at: u32, wanted: u32) -> [SockFilter; 3] {
+    [SockFilter::new(load, 0, 0, at), SockFilter::new(JUMP_IF_EQUAL, 1, 0, wanted), NOTHING]
 }

@@ -6,6 +6,7 @@
 //! (64 KiB, an HTTP body a megabyte), and nothing of it is believed that the protocol doesn't need.
 
 mod ask;
+mod datagrams;
 mod error;
 mod hidden;
 mod line;

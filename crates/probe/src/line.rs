@@ -9,13 +9,14 @@ use std::{
 
 use jiff::Timestamp;
 use keel_model::Tls;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Empty, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
 use crate::{
     Fault, Trace,
     tcp::{self, Opening},
     text::shown,
+    through::Stack,
     tls,
 };
 
@@ -25,15 +26,14 @@ pub(crate) const LIMIT: usize = 64 * 1024;
 /// How long a server may take to close after a goodbye.
 const LEAVE: Duration = Duration::from_secs(1);
 
-/// Anything that carries bytes both ways.
-pub(crate) trait Carrier: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Carrier for T {}
-
 /// What carries the bytes.
 pub(crate) enum Wire {
     Tcp(tcp::Stream),
     Tls(Box<TlsStream<Box<Wire>>>),
-    Other(Box<dyn Carrier>),
+    /// A connection of our own, to the virtual address.
+    Through(Box<Stack>),
+    /// None: TLS is being agreed on.
+    Taken(Empty),
 }
 
 /// A connection and what was read of it ahead.
@@ -141,10 +141,20 @@ impl<'t> Line<'t> {
             return Err(Fault::unexpected("the server went on talking in clear text where TLS should begin"));
         }
         self.begin("waiting for the TLS handshake");
-        let wire = std::mem::replace(&mut self.wire, Wire::Other(Box::new(tokio::io::empty())));
+        let wire = std::mem::replace(&mut self.wire, Wire::Taken(tokio::io::empty()));
         let stream = tls::connect(wire, self.peer.ip(), how, ready, name, self.trace).await?;
         self.wire = Wire::Tls(Box::new(stream));
         Ok(())
+    }
+
+    /// This side's address.
+    pub(crate) fn own_address(&self) -> Result<SocketAddr, Fault> {
+        match &self.wire {
+            Wire::Tcp(stream) => stream.local_addr(),
+            Wire::Through(stack) => Ok(stack.own_address()),
+            Wire::Tls(_) | Wire::Taken(_) => Err(io::ErrorKind::NotConnected.into()),
+        }
+        .map_err(|source| Fault::Io { doing: self.trace.doing(), source })
     }
 
     /// When the certificate ends that the server showed, if it showed one.
@@ -156,7 +166,7 @@ impl<'t> Line<'t> {
     pub(crate) fn tls(&self) -> Option<&TlsStream<Box<Wire>>> {
         match &self.wire {
             Wire::Tls(stream) => Some(stream),
-            Wire::Tcp(_) | Wire::Other(_) => None,
+            Wire::Tcp(_) | Wire::Through(_) | Wire::Taken(_) => None,
         }
     }
 
@@ -212,7 +222,8 @@ impl AsyncRead for Wire {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Other(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Through(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Taken(nothing) => Pin::new(nothing).poll_read(cx, buf),
         }
     }
 }
@@ -222,7 +233,8 @@ impl AsyncWrite for Wire {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Other(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Through(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Taken(nothing) => Pin::new(nothing).poll_write(cx, buf),
         }
     }
 
@@ -230,7 +242,8 @@ impl AsyncWrite for Wire {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Other(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Through(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Taken(nothing) => Pin::new(nothing).poll_flush(cx),
         }
     }
 
@@ -238,7 +251,8 @@ impl AsyncWrite for Wire {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Other(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Through(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Taken(nothing) => Pin::new(nothing).poll_shutdown(cx),
         }
     }
 }

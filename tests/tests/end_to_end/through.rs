@@ -48,6 +48,32 @@ fn a_check_through_the_vip_finds_that_the_server_doesnt_have_it() {
     }
 }
 
+/// A service of the servers' datagram program, whose answer begins with the server's name.
+fn datagrams(name: &str, vip: &str, port: &str, server: &str, mode: &[&str]) -> Service {
+    let health = "protocol = \"udp\"\nhealth = { type = \"udp\", send = \"echo hello\", expect = \"rs1\\nhello\", through = \"vip\", \
+                  interval = \"500ms\", timeout = \"400ms\" }";
+    let plain = Service::new(name, vip, port).with(health);
+    mode.iter().fold(plain, |service, line| service.with(line)).server("rs1", server, &[])
+}
+
+#[test]
+fn a_check_by_datagrams_through_the_vip_finds_that_the_server_doesnt_have_it() {
+    let rig = Rig::up("through-udp", Topology::OneArm);
+    let dr: &[&str] = &["mode = \"dr\""];
+    rig.apply(&config(&[
+        datagrams("four", "192.168.2.200", "9000", "192.168.2.101", dr),
+        datagrams("six", "fd00:2::200", "9000", "fd00:2::101", dr),
+        datagrams("four-closed", "192.168.2.201", "9001", "192.168.2.101", dr),
+        datagrams("six-closed", "fd00:2::201", "9001", "fd00:2::101", dr),
+    ]));
+    for (name, family, range) in [("four", "-4", "192.168.2.200/29"), ("six", "-6", "fd00:2::200/120")] {
+        good(&rig, name);
+        bad(&rig, &format!("{name}-closed"), "refused at the VIP: nothing on the server listens on UDP");
+        rig.run("rs1", &["ip", family, "route", "delete", "local", range, "dev", "lo"]).ok();
+        bad(&rig, name, "while waiting for an answer through the VIP: is the VIP on its loopback?");
+    }
+}
+
 #[test]
 fn a_check_through_the_vip_goes_through_every_tunnel_and_finds_that_one_is_missing() {
     let rig = Rig::up("through-tun", Topology::Tunnel);
@@ -61,8 +87,21 @@ fn a_check_through_the_vip_goes_through_every_tunnel_and_finds_that_one_is_missi
         service("six-in-six", "fd00:2::201", server6, tun),
         service("four-in-gue", "192.168.2.202", server4, gue),
         service("six-in-gue", "fd00:2::202", server6, gue),
+        datagrams("datagrams-in-four", "192.168.2.203", "9000", server4, tun),
+        datagrams("datagrams-in-six", "fd00:2::203", "9000", server6, tun),
+        datagrams("datagrams-in-gue", "192.168.2.204", "9000", server4, gue),
     ]));
-    let all = ["four-in-four", "four-in-six", "six-in-four", "six-in-six", "four-in-gue", "six-in-gue"];
+    let all = [
+        "four-in-four",
+        "four-in-six",
+        "six-in-four",
+        "six-in-six",
+        "four-in-gue",
+        "six-in-gue",
+        "datagrams-in-four",
+        "datagrams-in-six",
+        "datagrams-in-gue",
+    ];
     all.iter().for_each(|name| good(&rig, name));
     // Addresses of the same server without a tunnel.
     rig.run("rs1", &["ip", "address", "add", "10.9.0.150/24", "dev", "eth0"]).ok();

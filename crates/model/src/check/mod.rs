@@ -95,14 +95,16 @@ impl Check {
         }
     }
 
-    /// Whether it is carried out over one TCP connection to the port that is checked.
-    pub fn is_connection(&self) -> bool {
+    /// Whether it asks the port that is checked, and nothing else, over TCP or UDP.
+    pub fn has_a_port(&self) -> bool {
         match self {
             Self::Connect
             | Self::Tcp(_)
+            | Self::Udp(_)
             | Self::Tls(_)
             | Self::Http(_)
             | Self::Https(_)
+            | Self::Dns(_)
             | Self::Smtp(_)
             | Self::Imap(_)
             | Self::Pop3(_)
@@ -111,18 +113,18 @@ impl Check {
             | Self::Mysql(_)
             | Self::Pgsql(_)
             | Self::Redis(_)
+            | Self::Radius(_)
+            | Self::Sip(_)
             | Self::Nntp(_)
             | Self::Rdp(_)
             | Self::Grpc(_) => true,
-            Self::Off
-            | Self::Ping
-            | Self::Udp(_)
-            | Self::Dns(_)
-            | Self::Radius(_)
-            | Self::Sip(_)
-            | Self::Script(_)
-            | Self::Agent(_) => false,
+            Self::Off | Self::Ping | Self::Script(_) | Self::Agent(_) => false,
         }
+    }
+
+    /// Whether silence counts as a good answer.
+    pub fn is_content_with_silence(&self) -> bool {
+        matches!(self, Self::Udp(udp) if udp.expect.is_none() && udp.expect_regex.is_none())
     }
 }
 

@@ -34,15 +34,20 @@ fn through(service: &ServiceDraft<'_>) {
             service.at.error("health", format!("{why}: remove `through = \"vip\"`"));
             return;
         }
-        if !check.check.is_connection() {
-            let kind = check.check.as_str();
-            let text = format!(
-                "a check of type {kind} can't go through the VIP, only checks over a TCP connection can: \
-                 remove `through`, or add one as [[service.health.also]]"
-            );
-            service.at.error("health", text);
-            return;
-        }
+        let kind = check.check.as_str();
+        let why = if !check.check.has_a_port() {
+            format!(
+                "a check of type {kind} can't go through the VIP, only one that asks the service's port can: remove \
+                 `through`, or add one as [[service.health.also]]"
+            )
+        } else if check.check.is_content_with_silence() {
+            "through the VIP silence may as well mean that the server doesn't have it: add `expect` or `expect_regex`"
+                .to_owned()
+        } else {
+            continue;
+        };
+        service.at.error("health", why);
+        return;
     }
 }
 

@@ -1,15 +1,12 @@
 //! Send and expect, over TCP and UDP.
-use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
-};
+use std::time::Duration;
 
 use keel_model::{TcpCheck, UdpCheck};
-use tokio::{net::UdpSocket, time::timeout};
+use tokio::time::timeout;
 
 use super::wanted::{PAUSE, Search, Wanted};
 use crate::{
-    Fault, Place, Question, Trace,
+    Asker, Fault, Place, Question, Trace,
     ask::Finding,
     line::{LIMIT, Line},
     question::ReadyTurn,
@@ -95,23 +92,24 @@ pub(crate) async fn udp(
     question: &Question,
     place: &Place,
     udp: &UdpCheck,
+    asker: &Asker,
     trace: &mut Trace,
 ) -> Result<Finding, Fault> {
-    let socket = udp_socket(place.socket()).await?;
+    let datagrams = super::datagrams(question, place, asker, trace).await?;
     let payload = udp.send.as_deref().unwrap_or_default().as_bytes();
-    trace.begin("waiting for an answer");
-    let failed = |source| Fault::Io { doing: "waiting for an answer", source };
-    socket.send(payload).await.map_err(failed)?;
+    let doing = datagrams.waiting("waiting for an answer");
+    trace.begin(doing);
+    datagrams.send(doing, payload).await?;
     trace.sent(payload);
     let mut buffer = vec![0; LIMIT];
     let expecting = udp.expect.is_some() || question.expect.is_some();
     let length = if expecting {
-        socket.recv(&mut buffer).await.map_err(failed)?
+        datagrams.recv(doing, &mut buffer).await?
     } else {
         let patience = question.timeout - SPEAKING.min(question.timeout / 4);
-        match timeout(patience, socket.recv(&mut buffer)).await {
+        match timeout(patience, datagrams.recv(doing, &mut buffer)).await {
             Err(_) => return Ok(Finding::good("no refusal")),
-            Ok(received) => received.map_err(failed)?,
+            Ok(received) => received?,
         }
     };
     let answer = &buffer[..length];
@@ -124,14 +122,4 @@ pub(crate) async fn udp(
         }
     }
     Ok(Finding::good(if expecting { "answered as expected" } else { "answered" }))
-}
-
-/// A socket that hears one server alone, and its refusals.
-pub(crate) async fn udp_socket(to: SocketAddr) -> Result<UdpSocket, Fault> {
-    let failed = |source| Fault::Io { doing: "opening a socket", source };
-    let any: SocketAddr =
-        if to.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
-    let socket = UdpSocket::bind(any).await.map_err(failed)?;
-    socket.connect(to).await.map_err(failed)?;
-    Ok(socket)
 }

@@ -7,12 +7,10 @@ use hickory_proto::{
 };
 use keel_model::{DnsCheck, DnsRecord};
 
-use super::dialogue::udp_socket;
 use crate::{
-    Fault, Place, Trace,
+    Asker, Fault, Place, Question, Trace,
     ask::Finding,
-    line::{self, LIMIT},
-    tcp::Opening,
+    line::LIMIT,
     text::{SHOWN, shown},
 };
 
@@ -28,16 +26,31 @@ const ALIASES: usize = 16;
 /// Bytes of a message's header.
 const HEADER: usize = 12;
 
-pub(crate) async fn check(place: &Place, dns: &DnsCheck, trace: &mut Trace) -> Result<Finding, Fault> {
+pub(crate) async fn check(
+    question: &Question,
+    place: &Place,
+    dns: &DnsCheck,
+    asker: &Asker,
+    trace: &mut Trace,
+) -> Result<Finding, Fault> {
     let asked = asked(dns)?;
-    let mut answer = exchange(place, dns, &message(&asked, true), trace).await?;
+    let server = Server { question, place, asker };
+    let mut answer = exchange(server, dns, &message(&asked, true), trace).await?;
     let unknown = matches!(answer.metadata.response_code, ResponseCode::FormErr | ResponseCode::NotImp);
     if unknown && answer.edns.is_none() {
         // It doesn't know EDNS (RFC 6891 7).
         trace.note(|| "asked again without EDNS".to_owned());
-        answer = exchange(place, dns, &message(&asked, false), trace).await?;
+        answer = exchange(server, dns, &message(&asked, false), trace).await?;
     }
     judge(&answer, &asked, dns)
+}
+
+/// Whom messages go to, and how.
+#[derive(Clone, Copy)]
+struct Server<'s> {
+    question: &'s Question,
+    place: &'s Place,
+    asker: &'s Asker,
 }
 
 /// What is asked: an address's name is asked for by its reverse.
@@ -80,35 +93,34 @@ fn message(asked: &Query, edns: bool) -> Message {
 
 /// Asks over what the check says, and over TCP what doesn't fit into a datagram.
 async fn exchange(
-    place: &Place,
+    server: Server<'_>,
     dns: &DnsCheck,
     question: &Message,
     trace: &mut Trace,
 ) -> Result<Message, Fault> {
     let bytes = question.to_vec().map_err(|error| Fault::Unable(format!("writing the question: {error}")))?;
     if !dns.tcp {
-        let answer = over_udp(place, &bytes, trace).await?;
+        let answer = over_udp(server, &bytes, trace).await?;
         if !is_truncated(&answer) {
             return decode(&answer, question);
         }
         trace.note(|| "the answer is truncated: asked again over TCP".to_owned());
     }
-    decode(&over_tcp(place, &bytes, trace).await?, question)
+    decode(&over_tcp(server, &bytes, trace).await?, question)
 }
 
 /// The first datagram that answers this question. Others are no verdict: anybody may send them.
-async fn over_udp(place: &Place, question: &[u8], trace: &mut Trace) -> Result<Vec<u8>, Fault> {
-    let socket = udp_socket(place.socket()).await?;
-    let doing = "waiting for an answer";
+async fn over_udp(server: Server<'_>, question: &[u8], trace: &mut Trace) -> Result<Vec<u8>, Fault> {
+    let datagrams = super::datagrams(server.question, server.place, server.asker, trace).await?;
+    let doing = datagrams.waiting("waiting for an answer");
     trace.begin(doing);
-    let failed = |source| Fault::Io { doing, source };
     let mut buffer = vec![0; LIMIT];
     loop {
-        socket.send(question).await.map_err(failed)?;
+        datagrams.send(doing, question).await?;
         trace.sent(question);
         let again = tokio::time::Instant::now() + AGAIN;
-        while let Ok(received) = tokio::time::timeout_at(again, socket.recv(&mut buffer)).await {
-            let answer = &buffer[..received.map_err(failed)?];
+        while let Ok(received) = tokio::time::timeout_at(again, datagrams.recv(doing, &mut buffer)).await {
+            let answer = &buffer[..received?];
             trace.received(answer);
             if is_answer(answer, question) {
                 return Ok(answer.to_vec());
@@ -118,10 +130,10 @@ async fn over_udp(place: &Place, question: &[u8], trace: &mut Trace) -> Result<V
     }
 }
 
-async fn over_tcp(place: &Place, question: &[u8], trace: &mut Trace) -> Result<Vec<u8>, Fault> {
+async fn over_tcp(server: Server<'_>, question: &[u8], trace: &mut Trace) -> Result<Vec<u8>, Fault> {
     let length = u16::try_from(question.len())
         .map_err(|_| Fault::Unable("the question is too long for DNS".to_owned()))?;
-    let mut line = line::connect(place.socket(), Opening::Ours, trace).await?;
+    let mut line = super::open(server.question, server.place, server.asker, trace).await?;
     line.begin("waiting for an answer over TCP");
     line.send(&[&length.to_be_bytes(), question].concat()).await?;
     let length = line.exact(2).await?;

@@ -27,6 +27,7 @@ pub use self::ping::Pinger;
 use crate::{
     Asker, Fault, Place, Question, Trace,
     ask::Finding,
+    datagrams::Datagrams,
     line::{self, Line},
     tcp::Opening,
     through,
@@ -47,13 +48,13 @@ pub(crate) async fn check(
         Check::Tcp(tcp) => {
             Box::pin(dialogue::tcp(open(question, place, asker, trace).await?, question, tcp)).await
         }
-        Check::Udp(udp) => Box::pin(dialogue::udp(question, place, udp, trace)).await,
+        Check::Udp(udp) => Box::pin(dialogue::udp(question, place, udp, asker, trace)).await,
         Check::Tls(tls) => {
             Box::pin(handshake::check(open(question, place, asker, trace).await?, question, tls)).await
         }
         Check::Http(http) => Box::pin(http::check(question, place, http, false, asker, trace)).await,
         Check::Https(http) => Box::pin(http::check(question, place, http, true, asker, trace)).await,
-        Check::Dns(dns) => Box::pin(dns::check(place, dns, trace)).await,
+        Check::Dns(dns) => Box::pin(dns::check(question, place, dns, asker, trace)).await,
         Check::Smtp(smtp) => {
             Box::pin(mail::smtp(open(question, place, asker, trace).await?, question, smtp)).await
         }
@@ -81,8 +82,8 @@ pub(crate) async fn check(
         Check::Redis(login) => {
             Box::pin(redis::check(open(question, place, asker, trace).await?, question, login)).await
         }
-        Check::Radius(radius) => Box::pin(radius::check(question, place, radius, trace)).await,
-        Check::Sip(sip) => Box::pin(sip::check(place, sip, trace)).await,
+        Check::Radius(radius) => Box::pin(radius::check(question, place, radius, asker, trace)).await,
+        Check::Sip(sip) => Box::pin(sip::check(question, place, sip, asker, trace)).await,
         Check::Rdp(rdp) => Box::pin(rdp::check(open(question, place, asker, trace).await?, rdp)).await,
         Check::Grpc(grpc) => Box::pin(grpc::check(question, place, grpc, asker, trace)).await,
         Check::Script(script) => Box::pin(script::check(question, place, script, asker, trace)).await,
@@ -103,10 +104,26 @@ async fn open<'t>(
     }
 }
 
+/// Opens the pair of ports of a check by datagrams, in the same way.
+async fn datagrams(
+    question: &Question,
+    place: &Place,
+    asker: &Asker,
+    trace: &mut Trace,
+) -> Result<Datagrams, Fault> {
+    match question.through {
+        Through::Server => Datagrams::connect(place.socket()).await,
+        Through::Vip => through::Datagrams::open(place, &asker.packets, trace)
+            .map(|ours| Datagrams::Through(Box::new(ours))),
+    }
+}
+
 fn opening(check: &Check) -> Opening {
     match check {
         Check::Connect
         | Check::Tls(_)
+        | Check::Dns(_)
+        | Check::Sip(_)
         | Check::Http(_)
         | Check::Https(_)
         | Check::Grpc(_)

@@ -5,10 +5,10 @@ use aws_lc_rs::{constant_time::verify_slices_are_equal, rand};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use keel_model::RadiusCheck;
 use md5::{Digest as _, Md5};
-use tokio::net::UdpSocket;
 
-use super::dialogue::udp_socket;
-use crate::{Fault, Place, Question, Trace, ask::Finding, rest::Rest, text::words};
+use crate::{
+    Asker, Fault, Place, Question, Trace, ask::Finding, datagrams::Datagrams, rest::Rest, text::words,
+};
 
 const ACCESS_REQUEST: u8 = 1;
 const ACCESS_ACCEPT: u8 = 2;
@@ -35,6 +35,7 @@ pub(crate) async fn check(
     question: &Question,
     place: &Place,
     radius: &RadiusCheck,
+    asker: &Asker,
     trace: &mut Trace,
 ) -> Result<Finding, Fault> {
     let bytes = |secret: &Option<crate::question::Secret>| {
@@ -45,35 +46,28 @@ pub(crate) async fn check(
     };
     let (password, shared) = (bytes(&question.secret)?, bytes(&question.shared)?);
     let request = Request::new(radius.user.as_bytes(), &password, &shared)?;
-    let socket = udp_socket(place.socket()).await?;
-    trace.begin(WAITING);
+    let datagrams = super::datagrams(question, place, asker, trace).await?;
+    trace.begin(datagrams.waiting(WAITING));
     loop {
-        send(&socket, &request, trace).await?;
-        let heard = tokio::time::timeout(AGAIN, hear(&socket, &request, &shared, trace)).await;
+        datagrams.send("sending the request", &request.bytes).await?;
+        trace.sent_secret("Access-Request", request.bytes.len());
+        let heard = tokio::time::timeout(AGAIN, hear(&datagrams, &request, &shared, trace)).await;
         if let Ok(answer) = heard {
             return finding(&answer?);
         }
     }
 }
 
-async fn send(socket: &UdpSocket, request: &Request, trace: &mut Trace) -> Result<(), Fault> {
-    let failed = |source| Fault::Io { doing: "sending the request", source };
-    socket.send(&request.bytes).await.map_err(failed)?;
-    trace.sent_secret("Access-Request", request.bytes.len());
-    Ok(())
-}
-
 /// Waits for the answer to this request. Answers to others are late ones, and dropped (RFC 2865 §3).
 async fn hear(
-    socket: &UdpSocket,
+    datagrams: &Datagrams,
     request: &Request,
     shared: &[u8],
     trace: &mut Trace,
 ) -> Result<Reply, Fault> {
     let mut buffer = [0; LONGEST];
     loop {
-        let failed = |source| Fault::Io { doing: WAITING, source };
-        let length = socket.recv(&mut buffer).await.map_err(failed)?;
+        let length = datagrams.recv(WAITING, &mut buffer).await?;
         let datagram = &buffer[..length];
         trace.received(datagram);
         let packet = packet(datagram)

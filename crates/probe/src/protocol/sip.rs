@@ -8,12 +8,11 @@ use std::{
 use keel_model::SipCheck;
 use tokio::time::{Instant, timeout_at};
 
-use super::dialogue::udp_socket;
 use crate::{
-    Fault, Place, Trace,
+    Asker, Fault, Place, Question, Trace,
     ask::Finding,
-    line::{LIMIT, Line, Wire},
-    tcp::{self, Opening},
+    datagrams::Datagrams,
+    line::{LIMIT, Line},
     text::{SHOWN, shown},
 };
 
@@ -21,12 +20,18 @@ use crate::{
 const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
 
-pub(crate) async fn check(place: &Place, sip: &SipCheck, trace: &mut Trace) -> Result<Finding, Fault> {
+pub(crate) async fn check(
+    question: &Question,
+    place: &Place,
+    sip: &SipCheck,
+    asker: &Asker,
+    trace: &mut Trace,
+) -> Result<Finding, Fault> {
     let uri = uri(sip, place.socket())?;
     let status = if sip.udp {
-        over_udp(place.socket(), &uri, trace).await?
+        over_udp(super::datagrams(question, place, asker, trace).await?, &uri, trace).await?
     } else {
-        over_tcp(place.socket(), &uri, trace).await?
+        over_tcp(super::open(question, place, asker, trace).await?, &uri).await?
     };
     if (200..300).contains(&status.code) {
         Ok(Finding::good(format!("SIP {}", status.code)))
@@ -175,21 +180,20 @@ impl Head {
     }
 }
 
-async fn over_udp(to: SocketAddr, uri: &str, trace: &mut Trace) -> Result<Status, Fault> {
-    let socket = udp_socket(to).await?;
-    let doing = "waiting for the answer to OPTIONS";
+async fn over_udp(datagrams: Datagrams, uri: &str, trace: &mut Trace) -> Result<Status, Fault> {
+    let doing = datagrams.waiting("waiting for the answer to OPTIONS");
     trace.begin(doing);
-    let failed = |source| Fault::Io { doing, source };
-    let request = Request::new("UDP", uri, socket.local_addr().map_err(failed)?);
+    let own = datagrams.own_address().map_err(|source| Fault::Io { doing, source })?;
+    let request = Request::new("UDP", uri, own);
     let mut buffer = vec![0; LIMIT];
     let mut patience = T1;
     loop {
-        socket.send(request.text.as_bytes()).await.map_err(failed)?;
+        datagrams.send(doing, request.text.as_bytes()).await?;
         trace.sent(request.text.as_bytes());
         let again = Instant::now() + patience;
         patience = (patience * 2).min(T2);
-        while let Ok(received) = timeout_at(again, socket.recv(&mut buffer)).await {
-            let datagram = &buffer[..received.map_err(failed)?];
+        while let Ok(received) = timeout_at(again, datagrams.recv(doing, &mut buffer)).await {
+            let datagram = &buffer[..received?];
             trace.received(datagram);
             let status = Head::parse(datagram)
                 .filter(|head| request.is_answered_by(head))
@@ -205,11 +209,8 @@ async fn over_udp(to: SocketAddr, uri: &str, trace: &mut Trace) -> Result<Status
     }
 }
 
-async fn over_tcp(to: SocketAddr, uri: &str, trace: &mut Trace) -> Result<Status, Fault> {
-    let stream = tcp::open(to, Opening::Ours, trace).await?;
-    let own = stream.local_addr().map_err(|source| Fault::Io { doing: "connecting", source })?;
-    let request = Request::new("TCP", uri, own);
-    let mut line = Line::new(Wire::Tcp(stream), to, trace);
+async fn over_tcp(mut line: Line<'_>, uri: &str) -> Result<Status, Fault> {
+    let request = Request::new("TCP", uri, line.own_address()?);
     line.begin("waiting for the answer to OPTIONS");
     line.send(request.text.as_bytes()).await?;
     loop {

@@ -23,7 +23,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::frame;
+use super::{HOPS, frame};
 use crate::place::Via;
 
 /// Bytes that may wait, each way: with that a server sends so much at most before it waits for us.
@@ -32,12 +32,11 @@ const WINDOW: usize = 16 * 1024;
 const ROOM: usize = WINDOW + 256;
 /// Packets that are looked at before others have their turn.
 const BURST: usize = 64;
-/// Enough for a server, and for a container behind its address; a server that doesn't take the virtual address for its
-/// own and sends the packet on gets it no farther than to us, where it ends.
-const HOPS: u8 = 2;
 
 /// A connection.
-pub(super) struct Stack {
+pub(crate) struct Stack {
+    /// Our end.
+    from: SocketAddr,
     interface: Interface,
     sockets: SocketSet<'static>,
     tcp: SocketHandle,
@@ -82,7 +81,12 @@ impl Stack {
         let mut sockets = SocketSet::new(Vec::new());
         let tcp = sockets.add(tcp);
         let timer = Box::pin(sleep(Duration::ZERO));
-        Ok(Self { interface, sockets, tcp, wire, began: Instant::now(), timer, _held: held })
+        Ok(Self { from, interface, sockets, tcp, wire, began: Instant::now(), timer, _held: held })
+    }
+
+    /// Our end.
+    pub(crate) fn own_address(&self) -> SocketAddr {
+        self.from
     }
 
     /// Waits until the connection is there.
