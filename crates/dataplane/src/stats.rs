@@ -100,16 +100,17 @@ impl Dataplane {
         let mut readings: HashMap<ServerId, Reading> =
             self.shadow.servers.keys().map(|id| (*id, Reading::default())).collect();
         let Some(last) = readings.keys().max().copied() else { return Ok(readings) };
-        up_to(last, &self.maps.loads_batch, "LOADS", |id, bytes| {
-            if let (Some(reading), Some(load)) = (readings.get_mut(&id), from_bytes(bytes)) {
-                reading.load = load;
-            }
-        })?;
+        // Counters first: a connection that begins in between is then missing among those begun, which `recount` allows for.
         up_to(last, &self.maps.stats_batch, "STATS", |id, bytes| {
             let Some(reading) = readings.get_mut(&id) else { return };
             // Each CPU's; their size is a multiple of eight, so nothing lies between them.
             for stats in bytes.chunks_exact(size_of::<ServerStats>()) {
                 reading.counters += from_bytes(stats).as_ref().map(ServerCounters::from).unwrap_or_default();
+            }
+        })?;
+        up_to(last, &self.maps.loads_batch, "LOADS", |id, bytes| {
+            if let (Some(reading), Some(load)) = (readings.get_mut(&id), from_bytes(bytes)) {
+                reading.load = load;
             }
         })?;
         Ok(readings)

@@ -376,7 +376,13 @@ impl Node {
                 self.suspect_the_stuck();
                 self.succeed("housekeeping");
             }
-            Err(error) => self.fail("housekeeping", &error),
+            Err(error) => {
+                self.fail("housekeeping", &error);
+                // Rates must not stand still for that.
+                if let Ok(readings) = self.dataplane.readings() {
+                    self.take_readings(Instant::now(), &readings);
+                }
+            }
         }
     }
 }

@@ -77,7 +77,7 @@ async fn a_connection_that_only_opens_is_nothing_to_the_servers_program() {
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
     let kept = Kept::default();
-    for _ in 0..20 {
+    for _ in 0..5 {
         kept.good("type = \"connect\"", port, "connection opens").await;
     }
     let accepted = listener.accept();

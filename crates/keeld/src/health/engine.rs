@@ -26,7 +26,7 @@ use crate::{clock, fallback, privileges};
 const AT_ONCE: usize = 16_384;
 /// Descriptors for everything else.
 const OTHERS: u64 = 512 + 3 * fallback::MOST as u64;
-/// What is due is asked for no more often than this: so ten thousand checks wake the thread some hundred times a second
+/// What is due is asked for no more often than this, unless something becomes due earlier than it was: so ten thousand checks wake the thread some hundred times a second
 /// and not some thousand times, and each time it finds several answers too.
 const ROUND: Duration = Duration::from_millis(5);
 /// The loop sleeps no longer than this.
@@ -137,7 +137,7 @@ async fn run(shared: Arc<Shared>, asker: Rc<Asker>, room: usize) -> Infallible {
         }
         told_full &= free <= room / 2;
         for job in jobs {
-            // Boxed here: it is as large as the largest protocol.
+            // Boxed: a task of its size would be moved.
             let one = Box::pin(carry_out(shared.clone(), asker.clone(), job));
             let mark = under_way.clone();
             spawn_local(async move {

@@ -10,7 +10,8 @@ use keel_net::{PacketChannel, PacketPool, Transport};
 use smoltcp::{
     phy::ChecksumCapabilities,
     wire::{
-        IpAddress, IpProtocol, Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr, UDP_HEADER_LEN, UdpPacket, UdpRepr,
+        IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpAddress, IpProtocol, Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr,
+        UDP_HEADER_LEN, UdpPacket, UdpRepr,
     },
 };
 use tokio::net::UdpSocket;
@@ -18,8 +19,8 @@ use tokio::net::UdpSocket;
 use super::{HOPS, ends, frame, hold_port, unopened, way};
 use crate::{Fault, Place, Trace, place::Via};
 
-/// The longest packet there is.
-const ROOM: usize = 65_535;
+/// The longest packet that is understood: a jumbo frame's. Fragments aren't put together.
+const ROOM: usize = 9216;
 
 const WAITING: &str =
     "waiting for an answer through the VIP: is the VIP on its loopback? (keel realserver SERVICE)";
@@ -46,7 +47,8 @@ impl Datagrams {
         trace.note(|| format!("asking {to}: {}", way(&via, place.server.ip())));
         let opened = || {
             let (held, from) = hold_port(Transport::Udp, via.source)?;
-            held.connect(&to.into())?;
+            // Where this node has no route to the virtual address, only refusals from the server's other addresses are missed.
+            let _ = held.connect(&to.into());
             held.set_nonblocking(true)?;
             let held = UdpSocket::from_std(held.into())?;
             let channel = packets.open(Transport::Udp, to, from)?;
@@ -74,6 +76,13 @@ impl Datagrams {
                 let to = self.to;
                 Fault::unexpected(format!("refused at the VIP: nothing on the server listens on UDP {to}"))
             }
+            // Both are what a server says to packets that it doesn't let in, whose address it came from decides which.
+            io::ErrorKind::HostUnreachable | io::ErrorKind::PermissionDenied => {
+                let to = self.to;
+                Fault::unexpected(format!(
+                    "refused at the VIP: a firewall on the server or before it forbids UDP {to}"
+                ))
+            }
             io::ErrorKind::InvalidInput => Fault::Unable(source.to_string()),
             _ => Fault::Io { doing, source },
         }
@@ -81,17 +90,17 @@ impl Datagrams {
 
     /// Sends one.
     pub(crate) fn send(&self, payload: &[u8]) -> io::Result<()> {
-        let head = frame::overhead(&self.via);
-        let mut bytes = vec![0; head];
-        let length = write(&mut bytes, self.from, self.to, payload);
         let most = usize::from(self.via.mtu).saturating_sub(frame::wrapped(&self.via));
-        if length > most {
+        let header = if self.to.is_ipv4() { IPV4_HEADER_LEN } else { IPV6_HEADER_LEN };
+        if header + UDP_HEADER_LEN + payload.len() > most {
             let why = format!(
                 "the question has {} bytes, and what leads to the server carries packets of {most} bytes, with their headers",
                 payload.len()
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
+        let mut bytes = vec![0; frame::overhead(&self.via)];
+        let length = write(&mut bytes, self.from, self.to, payload);
         frame::write(&mut bytes, &self.via, self.to.ip(), length, self.flow)
             .ok_or(io::ErrorKind::InvalidInput)?;
         match self.channel.send(self.via.interface, &bytes) {
