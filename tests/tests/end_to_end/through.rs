@@ -60,18 +60,71 @@ fn datagrams(name: &str, vip: &str, port: &str, server: &str, mode: &[&str]) -> 
 fn a_check_by_datagrams_through_the_vip_finds_that_the_server_doesnt_have_it() {
     let rig = Rig::up("through-udp", Topology::OneArm);
     let dr: &[&str] = &["mode = \"dr\""];
-    rig.apply(&config(&[
+    let long = |name: &str, vip: &str, server: &str| {
+        let send = "x".repeat(1500);
+        let health =
+            format!("health = {{ type = \"udp\", send = \"{send}\", expect = \"x\", through = \"vip\" }}");
+        let plain = Service::new(name, vip, "9000").with("mode = \"dr\"").with("protocol = \"udp\"");
+        plain.with(&health).server("rs1", server, &[])
+    };
+    let mut services = vec![
         datagrams("four", "192.168.2.200", "9000", "192.168.2.101", dr),
         datagrams("six", "fd00:2::200", "9000", "fd00:2::101", dr),
         datagrams("four-closed", "192.168.2.201", "9001", "192.168.2.101", dr),
         datagrams("six-closed", "fd00:2::201", "9001", "fd00:2::101", dr),
-    ]));
+    ];
+    rig.apply(&config(&services));
+    services.push(long("four-long", "192.168.2.202", "192.168.2.101"));
+    services.push(long("six-long", "fd00:2::202", "fd00:2::101"));
+    // Of these nothing will ever be known.
+    rig.apply_only(&config(&services));
     for (name, family, range) in [("four", "-4", "192.168.2.200/29"), ("six", "-6", "fd00:2::200/120")] {
         good(&rig, name);
+        // The server says so from the VIP in IPv4, and in IPv6, for an address that is its own by a route, from its main one.
         bad(&rig, &format!("{name}-closed"), "refused at the VIP: nothing on the server listens on UDP");
+        let firewall = "add table inet shut; add chain inet shut in { type filter hook input priority 0; }; \
+                        add rule inet shut in udp dport 9000 reject with icmpx type admin-prohibited";
+        rig.run("rs1", &["nft", firewall]).ok();
+        bad(&rig, name, "refused at the VIP: a firewall on the server or before it forbids UDP");
+        rig.run("rs1", &["nft", "delete", "table", "inet", "shut"]).ok();
+        good(&rig, name);
+        eventually("a question that is too long is refused", || {
+            let test = rig.keel(&["health", "test", &format!("{name}-long")]);
+            test.out.contains("cannot check: the question has 1500 bytes")
+        });
         rig.run("rs1", &["ip", family, "route", "delete", "local", range, "dev", "lo"]).ok();
         bad(&rig, name, "while waiting for an answer through the VIP: is the VIP on its loopback?");
     }
+}
+
+#[test]
+fn a_name_server_is_asked_through_the_vip_over_udp_and_tcp() {
+    let rig = Rig::up("through-dns", Topology::OneArm);
+    let config_of_nsd = "server:\n  ip-address: 192.168.2.200\n  server-count: 1\n  username: \"\"\n  chroot: \"\"\n  zonesdir: /run/nsd\n  \
+                         database: \"\"\n  zonelistfile: /run/nsd/list\n  xfrdfile: /run/nsd/xfrd\n  xfrdir: /run/nsd\n  pidfile: \"\"\n\
+                         remote-control:\n  control-enable: no\nzone:\n  name: example.org\n  zonefile: zone\n";
+    let zone = "$ORIGIN example.org.\n$TTL 60\n@ SOA ns hostmaster 7 3600 600 86400 60\n@ NS ns\nns A 192.0.2.53\nwww A 192.0.2.7\n";
+    let line = format!(
+        "mkdir -p /run/nsd && printf '%s' '{config_of_nsd}' > /run/nsd/conf && printf '%s' '{zone}' > /run/nsd/zone && \
+         (setsid nsd -d -c /run/nsd/conf >/run/nsd/log 2>&1 &)"
+    );
+    rig.run("rs1", &["sh", "-c", &line]).ok();
+    let service = |name: &str, over: &str| {
+        let health = format!(
+            "health = {{ type = \"dns\", query = \"www.example.org\", expect = \"192.0.2.7\", through = \"vip\"{over} }}"
+        );
+        let plain = Service::new(name, "192.168.2.200", "53").with("mode = \"dr\"").with(&health);
+        plain.with(if over.is_empty() { "protocol = \"udp\"" } else { "protocol = \"tcp\"" })
+    };
+    rig.apply(&config(&[
+        service("by-udp", "").server("rs1", "192.168.2.101", &[]),
+        service("by-tcp", ", over_tcp = true").server("rs1", "192.168.2.101", &[]),
+    ]));
+    eventually("the name server answers", || rig.keel(&["health", "test", "by-udp"]).out.contains("good"));
+    good(&rig, "by-tcp");
+    rig.run("rs1", &["ip", "route", "delete", "local", "192.168.2.200/29", "dev", "lo"]).ok();
+    bad(&rig, "by-udp", "while waiting for an answer through the VIP: is the VIP on its loopback?");
+    bad(&rig, "by-tcp", "while connecting through the VIP: is the VIP on its loopback?");
 }
 
 #[test]

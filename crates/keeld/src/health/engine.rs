@@ -26,8 +26,9 @@ use crate::{clock, fallback, privileges};
 const AT_ONCE: usize = 16_384;
 /// Descriptors for everything else.
 const OTHERS: u64 = 512 + 3 * fallback::MOST as u64;
-/// What is due is asked for no more often than this, unless something becomes due earlier than it was: so ten thousand checks wake the thread some hundred times a second
-/// and not some thousand times, and each time it finds several answers too.
+/// What is due is asked for no more often than this, unless something becomes due earlier than it was: so ten thousand
+/// checks wake the thread some hundred times a second and not some thousand times, and each time it finds several answers
+/// too.
 const ROUND: Duration = Duration::from_millis(5);
 /// The loop sleeps no longer than this.
 const LONGEST: Duration = Duration::from_secs(3600);

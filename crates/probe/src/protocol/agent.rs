@@ -44,7 +44,6 @@ pub(crate) async fn check(place: &Place, agent: &AgentCheck, trace: &mut Trace) 
 
 /// It speaks when the connection opens, or when it was spoken to.
 async fn by_tcp(to: SocketAddr, send: Option<&str>, trace: &mut Trace) -> Result<Vec<u8>, Fault> {
-    // Some speak at once, some when they were spoken to.
     let mut line = line::connect(to, Opening::Theirs, trace).await?;
     line.begin("waiting for the agent");
     if let Some(text) = send {

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, rand};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use keel_model::RadiusCheck;
+use keel_model::{RadiusCheck, Through};
 use md5::{Digest as _, Md5};
 
 use crate::{
@@ -30,6 +30,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// A server drops what it doesn't like without a word (RFC 2865 §3), which is the usual reason for silence.
 const WAITING: &str = "waiting for an answer (a RADIUS server says nothing to a client that it doesn't know, or with \
                        another shared secret)";
+/// Through the virtual address there is one reason more.
+const WAITING_VIP: &str = "waiting for an answer through the VIP (a RADIUS server says nothing to a client that it doesn't know, \
+                           or with another shared secret; and is the VIP on its loopback? keel realserver SERVICE)";
 
 pub(crate) async fn check(
     question: &Question,
@@ -47,9 +50,9 @@ pub(crate) async fn check(
     let (password, shared) = (bytes(&question.secret)?, bytes(&question.shared)?);
     let request = Request::new(radius.user.as_bytes(), &password, &shared)?;
     let datagrams = super::datagrams(question, place, asker, trace).await?;
-    trace.begin(datagrams.waiting(WAITING));
+    trace.begin(if question.through == Through::Vip { WAITING_VIP } else { WAITING });
     loop {
-        datagrams.send("sending the request", &request.bytes).await?;
+        datagrams.send(trace.doing(), &request.bytes).await?;
         trace.sent_secret("Access-Request", request.bytes.len());
         let heard = tokio::time::timeout(AGAIN, hear(&datagrams, &request, &shared, trace)).await;
         if let Ok(answer) = heard {
@@ -67,7 +70,7 @@ async fn hear(
 ) -> Result<Reply, Fault> {
     let mut buffer = [0; LONGEST];
     loop {
-        let length = datagrams.recv(WAITING, &mut buffer).await?;
+        let length = datagrams.recv(trace.doing(), &mut buffer).await?;
         let datagram = &buffer[..length];
         trace.received(datagram);
         let packet = packet(datagram)

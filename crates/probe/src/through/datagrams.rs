@@ -71,19 +71,18 @@ impl Datagrams {
 
     /// What went wrong while something was waited for.
     pub(crate) fn fault(&self, doing: &'static str, source: io::Error) -> Fault {
+        let to = self.to;
         match source.kind() {
             io::ErrorKind::ConnectionRefused => {
-                let to = self.to;
                 Fault::unexpected(format!("refused at the VIP: nothing on the server listens on UDP {to}"))
             }
-            // Both are what a server says to packets that it doesn't let in, whose address it came from decides which.
-            io::ErrorKind::HostUnreachable | io::ErrorKind::PermissionDenied => {
-                let to = self.to;
+            io::ErrorKind::InvalidInput => Fault::Unable(source.to_string()),
+            // A server's firewall says one or the other, by the address that it says it from. EPERM would be our own's.
+            kind if kind == io::ErrorKind::HostUnreachable || source.raw_os_error() == Some(libc::EACCES) => {
                 Fault::unexpected(format!(
                     "refused at the VIP: a firewall on the server or before it forbids UDP {to}"
                 ))
             }
-            io::ErrorKind::InvalidInput => Fault::Unable(source.to_string()),
             _ => Fault::Io { doing, source },
         }
     }
