@@ -293,7 +293,7 @@ fn refusal(file: &str, problems: &[Problem]) -> String {
     )
 }
 
-/// What must not wait: next hops packets were dropped for, announcements.
+/// What must not wait: next hops packets were dropped for, announcements, clients that fail.
 async fn tick(node: Shared, noted: Noted) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -307,6 +307,7 @@ async fn tick(node: Shared, noted: Noted) {
         }
         node.follow_reachability().await;
         node.follow_ways();
+        node.watch_handshakes();
         node.former.save();
     }
 }
@@ -373,7 +374,7 @@ impl Node {
                 }
                 self.stuck.clone_from(&swept.stuck);
                 self.last_sweep = swept;
-                self.suspect_the_stuck();
+                self.suspect(self.stuck.keys().copied());
                 self.succeed("housekeeping");
             }
             Err(error) => {

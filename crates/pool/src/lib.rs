@@ -4,12 +4,14 @@
 //! `keel-probe`).
 
 mod combine;
+mod handshakes;
 mod members;
 mod outcome;
 mod ramp;
 mod watch;
 
 pub use combine::combine;
+pub use handshakes::Handshakes;
 pub use members::{Membership, Outlook, Verdict, members};
 pub use outcome::Outcome;
 pub use ramp::{next_step, ramp};

@@ -35,6 +35,9 @@ impl From<&Health> for Rhythm {
 /// How often at least a server is asked about which nothing is known yet: somebody waits for it. When that many answers
 /// as may bring a verdict have brought none, it is asked in the fast rhythm.
 pub const FIRST_INTERVAL: Duration = Duration::from_millis(100);
+/// A server that clients have failed with and that then answers badly has its other answers within this time, if they
+/// come no faster than [`FIRST_INTERVAL`].
+const SUSPECTED: Duration = Duration::from_millis(300);
 /// However often a server flapped, it doesn't need more than `rise` doubled so many times.
 pub const MOST_DOUBLINGS: u32 = 5;
 
@@ -57,7 +60,7 @@ pub struct Watch {
     next: Instant,
     /// Questions so far, as many as matter.
     questions: u32,
-    /// A failure was seen in traffic: look soon.
+    /// A failure was seen in traffic, and no answer since has spoken against it.
     suspected: bool,
     /// When the next such failure may bring a question forward.
     believes_from: Option<Instant>,
@@ -125,8 +128,9 @@ impl Watch {
         }
     }
 
-    /// A connection to the server failed in traffic: if it is up it is asked at once, and then in the fast rhythm as long
-    /// as more fail. Clients that give up look the same, so they must not set the pace.
+    /// Connections to the server failed in traffic: if it is up it is asked at once, at most once in a fast interval, as
+    /// clients that give up look the same and must not set the pace. A bad answer has the next ones follow quickly: two
+    /// witnesses are agreed.
     pub fn suspect(&mut self, now: Instant) {
         if self.verdict != Verdict::Up {
             return;
@@ -166,8 +170,10 @@ impl Watch {
         if changed {
             self.change(verdict, now);
         }
+        self.suspected &= verdict == Verdict::Up;
         self.next = (self.asked + self.shifted(self.pause())).max(now);
-        self.suspected = false;
+        // A good answer is asked for once more soon, and then it is over.
+        self.suspected &= outcome == Outcome::Bad;
         changed
     }
 
@@ -227,6 +233,10 @@ impl Watch {
     fn pause(&self) -> Duration {
         if self.verdict == Verdict::Unknown && self.questions < self.rhythm.rise.max(self.rhythm.fall) {
             return self.rhythm.fast_interval.min(FIRST_INTERVAL);
+        }
+        if self.suspected && self.bad > 0 {
+            let pause = SUSPECTED / self.rhythm.fall.saturating_sub(1).max(1);
+            return pause.max(FIRST_INTERVAL).min(self.rhythm.fast_interval);
         }
         let fast = self.suspected || !self.is_steady();
         if fast { self.rhythm.fast_interval } else { self.rhythm.interval }

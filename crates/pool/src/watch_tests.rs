@@ -107,6 +107,32 @@ fn failures_in_traffic_that_go_on_set_no_other_pace_than_the_fast_rhythm() {
 }
 
 #[test]
+fn clients_that_fail_and_a_bad_answer_bring_the_other_questions_forward() {
+    let falls = |fall: u32| {
+        let mut fed = Fed::new(Rhythm { fall, interval: Duration::from_secs(60), ..RHYTHM });
+        fed.all(&[Good, Good, Good]);
+        let suspected = fed.now;
+        fed.watch.suspect(suspected);
+        let answers = (1..).find(|_| fed.feed(Bad) == Down).unwrap_or(0);
+        assert_eq!(
+            fed.watch.due(),
+            fed.now + Duration::from_secs(60),
+            "one that is down is no longer urgent"
+        );
+        (answers, fed.now.duration_since(suspected).as_millis())
+    };
+    assert_eq!(falls(1), (1, 0));
+    assert_eq!(falls(2), (2, 300));
+    assert_eq!(falls(3), (3, 300));
+    assert_eq!(falls(11), (11, 1000), "ten times a second at most");
+    let mut fed = Fed::new(RHYTHM);
+    fed.all(&[Good, Good, Good]);
+    fed.watch.suspect(fed.now);
+    fed.all(&[Bad, Good, Bad]);
+    assert_eq!(fed.watch.due(), fed.now + RHYTHM.fast_interval, "a good answer speaks against it");
+}
+
+#[test]
 fn what_cant_be_asked_or_comes_to_no_verdict_is_not_asked_ten_times_a_second() {
     let mut fed = Fed::new(RHYTHM);
     fed.watch.asked(fed.now, 0);

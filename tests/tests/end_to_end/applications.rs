@@ -264,9 +264,9 @@ fn handshakes_that_come_to_no_end_have_a_server_asked_long_before_its_interval()
         rig.run("rs1", &["sh", "-c", rules]).ok();
         let silent = Instant::now();
         eventually("rs1 is out", || verdict(&rig, "web", "rs1") == HealthVerdict::Down);
-        // A client has to have sent three SYNs in vain (3 s) before it counts as stuck; then it takes a second.
+        // Each of the three clients waits for it, so half a second passes until that is seen; then two answers of 200 ms.
         let took = silent.elapsed();
-        assert!(took < Duration::from_secs(6), "{took:?}");
+        assert!(took < Duration::from_secs(2), "{took:?}");
         eventually("nobody meets it any more", || {
             load.more(50);
             load.take().failures.is_empty()

@@ -87,6 +87,43 @@ fn a_server_that_dies_under_load_is_out_within_fall_intervals_and_comes_back() {
     nginx.wait().unwrap();
 }
 
+/// Its checks are an hour apart: what finds it are the handshakes of its clients.
+#[test]
+fn a_server_killed_under_load_is_out_within_a_second_whatever_its_interval() {
+    for (topology, mode, vip, servers) in [
+        (Topology::OneArm, "dr", "192.168.2.200:80", "192.168.2.10"),
+        (Topology::TwoArm, "nat", "192.168.2.200:80", "10.0.0.10"),
+        (Topology::OneArm, "dr", "[fd00:2::200]:80", "fd00:2::10"),
+    ] {
+        let rig = Rig::alone("health-killed", topology);
+        let checked = format!(
+            "mode = \"{mode}\"\nscheduler = \"rr\"\n[service.health]\ntype = \"connect\"\ninterval = \"1h\""
+        );
+        let address = at(vip).ip().to_string();
+        let gateway = if mode == "nat" { "[[floating_ip]]\naddress = \"10.0.0.1/24\"\n" } else { "" };
+        let service = Service::new("web", &address, "80").with(&checked).servers(servers, 3);
+        rig.apply(&(gateway.to_owned() + &config(&[service])));
+        let plan = Plan { fresh: vec![(at(vip), 6)], ..Plan::default() };
+        let (_, ()) = rig.under_load(&plan, |load| {
+            for server in ["rs1", "rs2"] {
+                load.more(200);
+                load.take().unharmed();
+                let kill = "p=$(cat /run/web/nginx.pid); kill -9 $p $(cat /proc/$p/task/$p/children)";
+                rig.run(server, &["sh", "-c", kill]).ok();
+                let killed = Instant::now();
+                eventually("it is down", || rig.verdict(server) == HealthVerdict::Down);
+                let took = killed.elapsed();
+                assert!(took < Duration::from_secs(1), "{mode} {vip} {server}: {took:?}");
+                assert_eq!(rig.health(server).reason, "connection refused");
+                eventually("nobody meets it any more", || {
+                    load.more(50);
+                    load.take().failures.is_empty()
+                });
+            }
+        });
+    }
+}
+
 /// A remote-desktop broker answers 503 while it is overloaded, and all of them together when their database is away.
 #[test]
 fn brokers_that_answer_503_drain_and_all_of_them_together_lose_nobody() {

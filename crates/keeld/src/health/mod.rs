@@ -2,6 +2,7 @@
 mod board;
 mod engine;
 mod record;
+mod traffic;
 mod view;
 mod way;
 
@@ -17,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use keel_dataplane::ServerId;
 use keel_model::{Check, Failback, Health as Checks, Problem, Server, Service, Through};
 use keel_pool::{Outlook, Verdict, members};
 use keel_probe::{Asker, Files, Pinger, Place, Question, ScriptRunner, Via};
@@ -30,6 +32,7 @@ use self::{
     board::{Board, Wanted, WantedCheck},
     engine::{Random, Shared},
     record::File,
+    traffic::Traffic,
 };
 use crate::{
     daemon,
@@ -62,6 +65,7 @@ pub(crate) struct Health {
     ready: HashMap<(String, usize), (Arc<Checks>, Arc<Question>)>,
     /// Checks that can't be carried out, with the service's name.
     problems: Vec<(String, String)>,
+    traffic: Traffic,
 }
 
 impl Health {
@@ -78,6 +82,7 @@ impl Health {
             scripts: line.and_then(runner),
             ready: HashMap::new(),
             problems: Vec::new(),
+            traffic: Traffic::default(),
         }
     }
 
@@ -366,15 +371,16 @@ impl Node {
         self.save_health_now().await;
     }
 
-    /// Servers whose handshakes don't come to an end are looked at at once.
-    pub(crate) fn suspect_the_stuck(&mut self) {
-        if self.stuck.is_empty() {
+    /// Servers that clients have failed with are asked at once.
+    pub(crate) fn suspect(&self, servers: impl IntoIterator<Item = ServerId>) {
+        let mut servers = servers.into_iter().peekable();
+        if servers.peek().is_none() {
             return;
         }
         let names = self.names_of_servers();
         let mut board = self.health.shared.board();
-        for id in self.stuck.keys() {
-            if let Some((service, Some(server))) = names.get(id) {
+        for id in servers {
+            if let Some((service, Some(server))) = names.get(&id) {
                 board.suspect(service, server, Instant::now());
             }
         }
