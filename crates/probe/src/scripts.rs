@@ -24,7 +24,8 @@ use tokio::{
 
 /// Scripts under way at once; others wait, which counts towards their time.
 const AT_ONCE: usize = 64;
-/// Of them, those of one service at most: its slow ones must not keep all others waiting.
+/// Those of one service at most, so that its slow ones don't keep all others waiting. One of them counts for no other
+/// service: however many services have scripts that hang, each goes on with one at a time.
 const OF_ONE: usize = AT_ONCE / 4 * 3;
 /// How long what a script has written is read after its end, where something that it left behind keeps that open.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -216,7 +217,15 @@ pub async fn serve_scripts(stream: UnixStream) -> io::Result<()> {
 /// Who may run when.
 struct Room {
     all: Semaphore,
-    services: Mutex<HashMap<String, Arc<Semaphore>>>,
+    services: Mutex<HashMap<String, Arc<Turns>>>,
+}
+
+/// The turns of one service.
+struct Turns {
+    /// Its own, whatever others do.
+    own: Semaphore,
+    /// How many of the common ones it may have.
+    common: Semaphore,
 }
 
 impl Room {
@@ -224,13 +233,13 @@ impl Room {
         Self { all: Semaphore::new(AT_ONCE), services: Mutex::default() }
     }
 
-    /// The turns of one service.
-    fn of(&self, service: &str) -> Arc<Semaphore> {
+    fn of(&self, service: &str) -> Arc<Turns> {
         let mut services = locked(&self.services);
         // Those that nobody waits for and that no script holds.
         services.retain(|_, turns| Arc::strong_count(turns) > 1);
         let turns = services.entry(service.to_owned());
-        turns.or_insert_with(|| Arc::new(Semaphore::new(OF_ONE))).clone()
+        let fresh = || Turns { own: Semaphore::new(1), common: Semaphore::new(OF_ONE - 1) };
+        turns.or_insert_with(|| Arc::new(fresh())).clone()
     }
 
     /// Runs a script when it is its turn, and kills it at the end of its time. If others have used that up, nothing is
@@ -239,12 +248,24 @@ impl Room {
         let limit = Duration::from_millis(call.limit_ms);
         let crowded = |why: String| ScriptEnd::NotStarted { why };
         let begun = Instant::now();
-        let own = self.of(&call.service);
-        let Ok(_own) = timeout(limit, own.acquire()).await else {
-            return crowded(format!("{OF_ONE} of this service's scripts are running already"));
+        let turns = self.of(&call.service);
+        let common = async {
+            let share = turns.common.acquire().await;
+            (share, self.all.acquire().await)
         };
-        let Ok(_turn) = timeout(limit.saturating_sub(begun.elapsed()), self.all.acquire()).await else {
-            return crowded(format!("{AT_ONCE} scripts are running already"));
+        let turn = async {
+            tokio::select! {
+                biased;
+                own = turns.own.acquire() => (own, None),
+                (share, turn) = common => (share, Some(turn)),
+            }
+        };
+        let Ok(_turn) = timeout(limit, turn).await else {
+            return crowded(if turns.common.available_permits() == 0 {
+                format!("{OF_ONE} of this service's scripts are running already")
+            } else {
+                format!("{AT_ONCE} scripts are running already, one of this service among them")
+            });
         };
         let waited = begun.elapsed();
         match timeout(limit.saturating_sub(waited), run(call)).await {

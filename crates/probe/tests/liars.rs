@@ -15,12 +15,13 @@ use std::{
 use futures_util::future::join_all;
 use keel_model::{
     AgentCheck, Check, DnsCheck, DnsRecord, GrpcCheck, Health, HttpCheck, LdapCheck, LoginCheck, RadiusCheck,
-    RdpCheck, ScriptCheck, SipCheck, SmtpCheck, TcpCheck, TlsCheck, UdpCheck,
+    RdpCheck, ScriptCheck, SipCheck, SmtpCheck, TcpCheck, Tls, TlsCheck, UdpCheck,
 };
 use keel_pool::Outcome;
 use keel_probe::{Asker, Files, Pinger, Question, ScriptRunner, Trace, ask, serve_scripts};
 use support::{
-    liar::{Lie, liar},
+    certificates::Shown,
+    liar::{Lie, liar, tls_liar},
     place,
 };
 use tokio::net::UnixStream;
@@ -100,24 +101,44 @@ struct Case {
     lie: Lie,
     port: u16,
     question: Question,
+    timeout: Duration,
 }
 
-fn cases(files: &Files<'_>) -> Vec<Case> {
+fn cases(files: &Files<'_>, timeout: Duration, tell: impl Fn(Lie) -> (u16, Vec<Check>)) -> Vec<Case> {
     let of = |lie: Lie| {
-        let port = liar(lie);
-        checks(port).into_iter().map(move |check| {
-            let health = Health { timeout: TIMEOUT, ..Health::new(check.clone()) };
-            Case { check, lie, port, question: Question::new(&health, files).unwrap() }
+        let (port, checks) = tell(lie);
+        checks.into_iter().map(move |check| {
+            let health = Health { timeout, ..Health::new(check.clone()) };
+            Case { check, lie, port, question: Question::new(&health, files).unwrap(), timeout }
         })
     };
     Lie::ALL.into_iter().flat_map(of).collect()
+}
+
+/// Those that speak TLS before anything else.
+fn tls_checks() -> Vec<Check> {
+    let tls = Tls { tls: true, ..Tls::default() };
+    let word = || "probe".to_owned();
+    let login =
+        || LoginCheck { user: Some(word()), secret: Some(word()), tls: tls.clone(), ..LoginCheck::default() };
+    vec![
+        Check::Https(HttpCheck { tls: tls.clone(), ..HttpCheck::default() }),
+        Check::Smtp(SmtpCheck { tls: tls.clone(), ..SmtpCheck::default() }),
+        Check::Imap(login()),
+        Check::Pop3(login()),
+        Check::Ftp(login()),
+        Check::Nntp(login()),
+        Check::Redis(login()),
+        Check::Ldap(LdapCheck { tls: tls.clone(), ..LdapCheck::default() }),
+        Check::Grpc(GrpcCheck { tls, ..GrpcCheck::default() }),
+    ]
 }
 
 impl Case {
     async fn play(&self, asker: &Asker) {
         let answer = ask(&self.question, &place(self.port), asker, &mut Trace::quiet()).await;
         let what = format!("{} against {:?}: {answer:?}", self.check, self.lie);
-        assert!(answer.took < TIMEOUT + LATE, "{what}");
+        assert!(answer.took < self.timeout + LATE, "{what}");
         let believed = answer.outcome == Some(Outcome::Good) && is_content(&self.check);
         assert!(believed || answer.outcome == Some(Outcome::Bad), "{what}");
     }
@@ -160,8 +181,12 @@ async fn ask_good(asker: &Asker, files: &Files<'_>, playing: &std::cell::Cell<bo
     took
 }
 
+/// Both count the process's descriptors.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test]
 async fn no_liar_is_believed_or_waited_for_and_none_leaves_anything_behind() {
+    let _alone = ALONE.lock().await;
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("probe");
     fs::write(&script, "#!/bin/sh\nexit 1\n").unwrap();
@@ -177,7 +202,10 @@ async fn no_liar_is_believed_or_waited_for_and_none_leaves_anything_behind() {
     tokio::spawn(serve_scripts(there));
     let pinger = Pinger::open().expect("pings need CAP_NET_RAW");
     let asker = Asker { pinger: Some(pinger), scripts: Some(ScriptRunner::new(here)), ..Asker::default() };
-    let cases = cases(&files);
+    let cases = cases(&files, TIMEOUT, |lie| {
+        let port = liar(lie);
+        (port, checks(port))
+    });
     let before = descriptors();
     let playing = std::cell::Cell::new(true);
     let play = async {
@@ -196,5 +224,24 @@ async fn no_liar_is_believed_or_waited_for_and_none_leaves_anything_behind() {
     assert!(late * 20 <= took.len(), "{late} of {} answers took longer: {took:?}", took.len());
     let grown = memory().saturating_sub(warm);
     assert!(grown < 16 * 1024, "{grown} KiB more than the {warm} KiB after {WARM} rounds");
+    eventually_closed(before + 4).await;
+}
+
+#[tokio::test]
+async fn no_liar_behind_tls_is_believed_or_waited_for() {
+    let _alone = ALONE.lock().await;
+    let secret = |_: &str| Ok(Some(b"a secret".to_vec()));
+    let nowhere = std::path::PathBuf::from("/nonexistent");
+    let files =
+        Files { secret: &secret, secrets: nowhere.clone(), authorities: nowhere.clone(), scripts: nowhere };
+    let config = Shown::alone("127.0.0.1").config();
+    // Long enough for all handshakes, or nothing would be heard of what comes behind.
+    let timeout = Duration::from_secs(2);
+    let cases = cases(&files, timeout, |lie| (tls_liar(lie, config.clone()), tls_checks()));
+    let asker = Asker::default();
+    let before = descriptors();
+    for _ in 0..3 {
+        join_all(cases.iter().map(|case| case.play(&asker))).await;
+    }
     eventually_closed(before + 4).await;
 }

@@ -77,12 +77,14 @@ impl Datagrams {
                 Fault::unexpected(format!("refused at the VIP: nothing on the server listens on UDP {to}"))
             }
             io::ErrorKind::InvalidInput => Fault::Unable(source.to_string()),
-            // A server's firewall says one or the other, by the address that it says it from. EPERM would be our own's.
-            kind if kind == io::ErrorKind::HostUnreachable || source.raw_os_error() == Some(libc::EACCES) => {
-                Fault::unexpected(format!(
-                    "refused at the VIP: a firewall on the server or before it forbids UDP {to}"
-                ))
-            }
+            // EPERM would be our own firewall's.
+            _ if source.raw_os_error() == Some(libc::EACCES) => Fault::unexpected(format!(
+                "refused at the VIP: a firewall on the server or before it forbids UDP {to}"
+            )),
+            io::ErrorKind::HostUnreachable => Fault::unexpected(format!(
+                "refused at the VIP: the server says that {to} can't be reached: is the VIP on its loopback, and no \
+                 firewall before it? (keel realserver SERVICE)"
+            )),
             _ => Fault::Io { doing, source },
         }
     }
@@ -133,6 +135,7 @@ impl Datagrams {
                     return Ok(length);
                 }
                 Some(Heard::Refused) => return Err(io::ErrorKind::ConnectionRefused.into()),
+                Some(Heard::Forbidden) => return Err(io::Error::from_raw_os_error(libc::EACCES)),
                 Some(Heard::Unreachable) => return Err(io::ErrorKind::HostUnreachable.into()),
                 None => {}
             }
@@ -176,6 +179,8 @@ enum Heard<'p> {
     Datagram(&'p [u8]),
     /// Nobody listens (RFC 1122, 4.1.3.1; RFC 4443, 3.1).
     Refused,
+    /// Somebody forbids it.
+    Forbidden,
     /// The server doesn't deliver it for another reason.
     Unreachable,
 }
@@ -202,7 +207,7 @@ fn understand(packet: &[u8], own: u16, other: u16) -> Option<Heard<'_>> {
                     let quote = body.get(8..)?;
                     let ports = quote.get(usize::from(quote.first()? & 15) * 4..)?;
                     (*quote.get(9)? == UDP && is_ours(ports, own, other)).then_some(())?;
-                    refusal(body, 3, 3)
+                    refusal(body, V4)
                 }
                 _ => None,
             }
@@ -214,7 +219,7 @@ fn understand(packet: &[u8], own: u16, other: u16) -> Option<Heard<'_>> {
                 ICMPV6 => {
                     let quote = body.get(8..)?;
                     (*quote.get(6)? == UDP && is_ours(quote.get(40..)?, own, other)).then_some(())?;
-                    refusal(body, 1, 4)
+                    refusal(body, V6)
                 }
                 _ => None,
             }
@@ -236,13 +241,32 @@ fn is_ours(ports: &[u8], own: u16, other: u16) -> bool {
 }
 
 /// "Destination unreachable", whose code for ports is told apart.
-fn refusal(body: &[u8], unreachable: u8, port: u8) -> Option<Heard<'static>> {
-    match (*body.first()?, *body.get(1)?) {
-        (kind, code) if kind == unreachable && code == port => Some(Heard::Refused),
-        (kind, _) if kind == unreachable => Some(Heard::Unreachable),
+fn refusal(body: &[u8], numbers: Numbers) -> Option<Heard<'static>> {
+    let (kind, code) = (*body.first()?, *body.get(1)?);
+    match code {
+        _ if kind != numbers.unreachable => None,
+        code if code == numbers.port => Some(Heard::Refused),
+        code if numbers.forbidden.contains(&code) => Some(Heard::Forbidden),
+        code if numbers.host.contains(&code) => Some(Heard::Unreachable),
+        // About its size, or its way.
         _ => None,
     }
 }
+
+/// ICMP's types and codes.
+struct Numbers {
+    unreachable: u8,
+    port: u8,
+    /// Administratively prohibited.
+    forbidden: &'static [u8],
+    /// Network, host, protocol.
+    host: &'static [u8],
+}
+
+/// RFC 792, RFC 1812 §5.2.7.1.
+const V4: Numbers = Numbers { unreachable: 3, port: 3, forbidden: &[9, 10, 13], host: &[0, 1, 2] };
+/// RFC 4443 §3.1.
+const V6: Numbers = Numbers { unreachable: 1, port: 4, forbidden: &[1, 5, 6], host: &[0, 2, 3] };
 
 /// Two bytes in network order.
 fn half(bytes: &[u8], at: usize) -> Option<u16> {
@@ -310,7 +334,9 @@ mod tests {
             let quoted = written(from, to, b"hello");
             let told = |packet: &[u8], own| understand(packet, own, 53).map(|heard| format!("{heard:?}"));
             assert_eq!(told(&refused(&quoted, kind, port), 40_000).as_deref(), Some("Refused"));
-            assert_eq!(told(&refused(&quoted, kind, admin), 40_000).as_deref(), Some("Unreachable"));
+            assert_eq!(told(&refused(&quoted, kind, admin), 40_000).as_deref(), Some("Forbidden"));
+            assert_eq!(told(&refused(&quoted, kind, 0), 40_000).as_deref(), Some("Unreachable"));
+            assert_eq!(told(&refused(&quoted, kind, 11), 40_000), None, "not about whether it is delivered");
             assert_eq!(told(&refused(&quoted, kind, port), 40_001), None, "another's datagram");
             assert_eq!(told(&refused(&quoted, 11, 0), 40_000), None);
         }

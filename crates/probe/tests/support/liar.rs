@@ -2,9 +2,12 @@
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream, UdpSocket},
+    sync::Arc,
     thread,
     time::Duration,
 };
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// What it does to whoever connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +54,10 @@ pub fn liar(lie: Lie) -> u16 {
     let port = tcp.local_addr().unwrap().port();
     thread::spawn(move || {
         for stream in tcp.incoming().flatten() {
-            thread::spawn(move || deceive(stream, lie));
+            if lie == Lie::ReadAndClose {
+                let _ = stream.set_read_timeout(Some(Duration::from_millis(200)));
+            }
+            thread::spawn(move || deceive(stream, lie, reset));
         }
     });
     thread::spawn(move || {
@@ -89,12 +95,41 @@ pub fn noise(length: usize) -> Vec<u8> {
 }
 
 /// Reads until the other end has left: a connection costs nothing after that.
-fn until_left(mut stream: TcpStream) {
+fn until_left(mut stream: impl Read) {
     let mut buffer = [0; 4096];
     while matches!(stream.read(&mut buffer), Ok(1..)) {}
 }
 
-fn deceive(mut stream: TcpStream, lie: Lie) {
+/// The same behind TLS: the handshake is honest, what is said in it isn't.
+pub fn tls_liar(lie: Lie, config: Arc<ServerConfig>) -> u16 {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = tcp.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut stream in tcp.incoming().flatten() {
+            let config = config.clone();
+            thread::spawn(move || {
+                let mut connection = ServerConnection::new(config).unwrap();
+                while connection.is_handshaking() {
+                    if connection.complete_io(&mut stream).is_err() {
+                        return;
+                    }
+                }
+                if lie == Lie::Reset {
+                    return deceive(stream, lie, reset);
+                }
+                deceive(StreamOwned::new(connection, stream), lie, drop);
+            });
+        }
+    });
+    port
+}
+
+fn reset(stream: TcpStream) {
+    let stream = socket2::Socket::from(stream);
+    let _ = stream.set_linger(Some(Duration::ZERO));
+}
+
+fn deceive<S: Read + Write>(mut stream: S, lie: Lie, reset: impl FnOnce(S)) {
     let mut buffer = [0; 4096];
     match lie {
         Lie::Hang => until_left(stream),
@@ -123,12 +158,8 @@ fn deceive(mut stream: TcpStream, lie: Lie) {
         }
         Lie::Close => {}
         Lie::ReadAndClose => {
-            let _ = stream.set_read_timeout(Some(Duration::from_millis(200)));
             let _ = stream.read(&mut buffer);
         }
-        Lie::Reset => {
-            let stream = socket2::Socket::from(stream);
-            let _ = stream.set_linger(Some(Duration::ZERO));
-        }
+        Lie::Reset => reset(stream),
     }
 }
