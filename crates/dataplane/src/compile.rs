@@ -95,7 +95,14 @@ fn compile_service(
         .filter_map(|(i, server)| {
             let addr = address_of(service, server, addresses)?.into();
             let verdict = outlook.verdicts.get(i).copied().unwrap_or(Verdict::Up);
-            let compiled = compile_server(server, layer4, addr, verdict, timeouts, membership.panic);
+            let compiled = compile_server(
+                server,
+                layer4,
+                addr,
+                verdict,
+                timeouts,
+                membership.panic && membership.takes[i],
+            );
             Some(DesiredServer { member: membership.takes[i], weight: membership.weights[i], ..compiled })
         });
     let fallback = fallback_server(service, layer4, addresses, timeouts, membership.fallback);
@@ -140,20 +147,21 @@ fn fallback_server(
     }
 }
 
+/// `whatever`: its verdict isn't believed.
 fn compile_server(
     server: &Server,
     layer4: &Layer4,
     addr: Addr,
     verdict: Verdict,
     timeouts: [u32; TIMEOUT_CLASSES],
-    panic: bool,
+    whatever: bool,
 ) -> DesiredServer {
     let (mode, port_be) = mode_and_port(server, layer4);
     let state = match (server.state, verdict) {
         (AdminState::Halt, _) => state::HALT,
         (AdminState::Drain, _) => state::DRAIN,
-        (AdminState::Online, Verdict::Down) if !panic => state::DOWN,
-        (AdminState::Online, Verdict::Drain) if !panic => state::DRAIN,
+        (AdminState::Online, Verdict::Down) if !whatever => state::DOWN,
+        (AdminState::Online, Verdict::Drain) if !whatever => state::DRAIN,
         (AdminState::Online, _) => state::ONLINE,
     };
     DesiredServer {

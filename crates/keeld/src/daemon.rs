@@ -323,6 +323,7 @@ async fn sample(node: Shared) {
         let mut node = node.lock().await;
         node.follow_the_store().await;
         node.retry_services().await;
+        node.follow_files();
         node.save_health();
         node.watch_fallbacks().await;
         node.read_drops();
@@ -374,7 +375,7 @@ impl Node {
                 }
                 self.stuck.clone_from(&swept.stuck);
                 self.last_sweep = swept;
-                self.suspect(self.stuck.keys().copied());
+                self.suspect(&self.stuck.keys().copied().collect());
                 self.succeed("housekeeping");
             }
             Err(error) => {

@@ -100,9 +100,15 @@ impl Node {
         let available = page.gauge("service_servers_up", "Servers that are up");
         let fallback =
             page.gauge("service_fallback", "Whether no server takes connections and the fallback answers");
-        for ServiceStatus { name, servers, fallback_in_use, .. } in self.services() {
+        let panicking =
+            page.gauge("service_panic", "Whether too few servers are up to believe that, and all are used");
+        let waiting = page
+            .gauge("service_awaits_failback", "Whether a lower priority group is up and waits to be told");
+        for ServiceStatus { name, servers, fallback_in_use, panic, awaits_failback, .. } in self.services() {
             let service = OfService { service: name.clone() };
             fallback.get_or_create(&service).set(fallback_in_use.into());
+            panicking.get_or_create(&service).set(panic.into());
+            waiting.get_or_create(&service).set(awaits_failback.into());
             let works = |server: &&keel_api::ServerStatus| server.state.light() == keel_api::Light::Green;
             available.get_or_create(&service).set(whole(servers.iter().filter(works).count() as u64));
             for server in &servers {

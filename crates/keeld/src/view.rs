@@ -19,6 +19,7 @@ use keel_pool::Verdict;
 
 use crate::{
     clock,
+    health::Choice,
     names::Trouble,
     node::{Attachment, Node},
 };
@@ -94,7 +95,8 @@ impl Node {
     }
 
     fn figures(&self) -> Figures {
-        let readings = self.dataplane.readings().unwrap_or_default();
+        // Counters that fell to nothing would look like a new beginning to whoever reads them.
+        let readings = self.dataplane.readings().unwrap_or_else(|_| self.health.last_readings());
         Figures { places: self.places(), readings, sticking: self.sticking() }
     }
 
@@ -129,10 +131,13 @@ impl Node {
                 self.server_status(service, server, id, weight, figures)
             })
             .collect();
+        let choice = Choice::of(service, &self.outlook(service));
         let (light, reason) = if service.enabled && service.layer() == 7 {
             (Light::Red, "nobody answers: the layer-7 engine is not running".to_owned())
         } else {
-            light_of(service.enabled, servers.iter().map(|s| (s.name.as_str(), s.state)))
+            let (light, reason) =
+                light_of(service.enabled, servers.iter().map(|s| (s.name.as_str(), s.state)));
+            (light, if service.enabled { choice.said_behind(reason) } else { reason })
         };
         let fallback_in_use = compiled.is_some_and(DesiredService::fallback_in_use);
         let (mut sum, mut rates, mut connections) =
@@ -167,6 +172,9 @@ impl Node {
                 .map(|p| format!("{} {}", p.by.as_str(), keel_model::format_duration(p.timeout))),
             fallback: service.fallback.map(|f| f.to_string()),
             fallback_in_use,
+            group: choice.group,
+            awaits_failback: choice.awaits_failback,
+            panic: choice.panic,
             enabled: service.enabled,
             light,
             reason,
@@ -221,11 +229,7 @@ impl Node {
             AdminState::Online => {}
         }
         let Some(ip) = ip else {
-            let why = match self.names.trouble(service, server) {
-                Some(Trouble::Unresolved(why)) => why,
-                _ => "not looked up yet".to_owned(),
-            };
-            return (ServerState::Down, format!("name not resolved: {why}"));
+            return (ServerState::Down, self.nameless(service, server));
         };
         if let Some(Trouble::Taken { address, by }) = self.names.trouble(service, server) {
             return (ServerState::Down, format!("not used: it is at {address}, where {by} is already"));
@@ -241,10 +245,18 @@ impl Node {
         let state = match verdict {
             Verdict::Unknown => ServerState::Checking,
             Verdict::Up => ServerState::Up,
-            Verdict::Drain => ServerState::Draining,
+            Verdict::Drain => ServerState::Declining,
             Verdict::Down => ServerState::Down,
         };
         (state, reason)
+    }
+
+    /// Why a server has no address.
+    pub(crate) fn nameless(&self, service: &Service, server: &Server) -> String {
+        match self.names.trouble(service, server) {
+            Some(Trouble::Unresolved(why)) => format!("name not resolved: {why}"),
+            _ => "name not resolved: not looked up yet".to_owned(),
+        }
     }
 
     fn neighbour_view(&self, ip: IpAddr) -> Option<Neighbour> {
@@ -459,10 +471,9 @@ impl Node {
 
     /// Service and server names by server id.
     pub(crate) fn names_of_servers(&self) -> HashMap<ServerId, (String, Option<String>)> {
-        let desired = self.desired();
         let places = self.places();
         let mut names = HashMap::new();
-        for service in &desired.services {
+        for service in &self.in_force.services {
             let Some(slot) = service.keys.iter().find_map(|key| self.dataplane.shadow().slot_of(key)) else {
                 continue;
             };

@@ -39,6 +39,12 @@ impl Node {
             }
         }
         warnings.extend(self.names_in_trouble());
+        warnings.extend(self.health.problems().map(|(service, why)| Warning {
+            severity: Severity::Warning,
+            subject: service.to_owned(),
+            text: format!("its servers can't be checked: {why}"),
+            remedy: Some(format!("keel health test {service}")),
+        }));
         warnings.extend(self.alerts_in_trouble());
         warnings.extend(self.resized());
         let refused = self.dataplane.totals().map_or(0, |totals| totals.table_full);

@@ -102,6 +102,7 @@ http {{
     location / {{ return 200 "{name}\n"; }}
     location = /whoami {{ return 200 "{name} client=$remote_addr:$remote_port at=$server_addr:$server_port $request_uri\n"; }}
     location = /health {{ try_files $uri =503; }}
+    location = /index.pl {{ try_files /health =503; }}
     location = /big {{ }}
     location = /slow {{ limit_rate 1k; }}
   }}

@@ -30,13 +30,19 @@ impl Handshakes {
     /// 200 ms: clients that wait for it begin no others.
     ///
     /// It looks at differences only, so handshakes that are never going to end, those of a flood for example, say nothing
-    /// for longer than a second after they began.
+    /// for longer than a second after they began. Where three or more were under way at a look, those that hang are
+    /// seen only beyond as many. Whoever looks less often than every 200 ms has it look back farther: it
+    /// always compares three looks.
     pub fn stall(&mut self, now: Instant, begun: u64, pending: u64) -> bool {
         // Another server has the slot.
         if self.counts.back().is_some_and(|last| last.begun > begun) {
             self.counts.clear();
         }
-        self.counts.retain(|counts| now.saturating_duration_since(counts.at) <= WINDOW);
+        while self.counts.len() > 2
+            && self.counts.front().is_some_and(|first| now.saturating_duration_since(first.at) > WINDOW)
+        {
+            self.counts.pop_front();
+        }
         let held = self.counts.partition_point(|counts| now.saturating_duration_since(counts.at) >= HELD);
         let mut earlier = self.counts.iter().take(held);
         let stalled = earlier.next_back().is_some_and(|last| {
@@ -44,7 +50,9 @@ impl Handshakes {
             let old = pending.saturating_sub(begun - last.begun);
             let none_ended = begun.saturating_sub(pending) <= last.begun.saturating_sub(last.pending);
             earlier.any(|first| {
-                let waiting = old.saturating_sub(first.pending);
+                // A few that were waiting then may have been on their way.
+                let standing = if Self::is_worth_following(first.pending) { first.pending } else { 0 };
+                let waiting = old.saturating_sub(standing);
                 waiting >= FEW && (none_ended || waiting * 2 >= last.begun - first.begun)
             })
         });
@@ -52,7 +60,7 @@ impl Handshakes {
         stalled
     }
 
-    /// Whether it may say something soon: no history is needed of a server with fewer handshakes under way.
+    /// Whether it may say something soon: of a server with fewer handshakes under way only the last look is needed.
     pub fn is_worth_following(pending: u64) -> bool {
         pending >= FEW
     }

@@ -93,16 +93,18 @@ fn clients_that_all_wait_for_it_begin_no_others() {
 #[test]
 fn they_have_two_hundred_milliseconds_and_are_looked_at_for_a_second() {
     let began = Instant::now();
-    let stalls = |first: u64, look: u64| {
+    let stalls = |looks: &[u64]| {
         let mut handshakes = Handshakes::default();
         handshakes.stall(began, 0, 0);
-        handshakes.stall(began + Duration::from_millis(first), 50, 50);
-        handshakes.stall(began + Duration::from_millis(look), 50, 50)
+        let looks = looks.iter().map(|look| handshakes.stall(began + Duration::from_millis(*look), 50, 50));
+        looks.last()
     };
-    assert!(!stalls(100, 299));
-    assert!(stalls(100, 300));
-    assert!(stalls(100, 1000));
-    assert!(!stalls(100, 1001));
+    assert_eq!(stalls(&[100, 299]), Some(false));
+    assert_eq!(stalls(&[100, 300]), Some(true));
+    assert_eq!(stalls(&[100, 500, 1000]), Some(true));
+    assert_eq!(stalls(&[100, 500, 1001]), Some(false), "what waits for longer won't end any more");
+    assert_eq!(stalls(&[1000, 2000]), Some(true), "looks that are far between are looked back to");
+    assert_eq!(stalls(&[1000, 2000, 3000]), Some(false));
 }
 
 #[test]

@@ -32,45 +32,58 @@ pub struct Membership {
     pub takes: Vec<bool>,
     /// For each server: the weight in force.
     pub weights: Vec<u16>,
-    /// Too few servers were up, so all that aren't taken out by hand are used.
+    /// Too few servers of the group were up, so all of it that aren't taken out by hand are used.
     pub panic: bool,
     /// Nobody takes connections, so the fallback server does.
     pub fallback: bool,
-    /// The priority group that takes connections because it is up and every lower one is known not to be: the group to
-    /// hold from now on.
+    /// The priority group that takes connections, if anybody does.
     pub group: Option<u16>,
+    /// The same if it does because it is up and every lower one is known not to be: the group to hold from now on.
+    pub holds: Option<u16>,
 }
 
 /// Decides who takes new connections.
 ///
 /// A server counts if it is online by hand and has a weight. Of those, the ones that are up; of those, the group with
-/// the lowest priority number, or the one that is held, which is also waited for while nothing is known about it. If fewer than `panic_threshold` per cent of those that count
-/// may be up, health is not believed and all that count are used, or nobody is, as the service says. While none is
-/// known to be up, the ones that nothing is known about take connections: better than nobody.
+/// the lowest priority number, or the one that is held, which is also waited for while nothing is known about it. While
+/// none is known to be up, the ones that nothing is known about take connections: better than nobody.
+///
+/// If of the group that is to take connections fewer than `panic_threshold` per cent may be up, its health is not believed
+/// and all of it is used, or nobody is, as the service says. Where no group is up that is the one that is held, else the
+/// lowest. So a group that is down as a whole gives way to the next one before anybody panics.
 pub fn members(service: &Service, outlook: &Outlook) -> Membership {
     let verdict = |i: usize| outlook.verdicts.get(i).copied().unwrap_or(Verdict::Up);
     let counts = |server: &Server| server.state == AdminState::Online && server.weight > 0;
     let servers = || service.servers.iter().enumerate().filter(|(_, server)| counts(server));
     let of = |wanted: Verdict| servers().filter(move |(i, _)| verdict(*i) == wanted);
-    let perhaps_up = of(Verdict::Up).count() + of(Verdict::Unknown).count();
-    let alarm = perhaps_up * 100 < servers().count() * usize::from(service.panic_threshold);
-    let panic = alarm && service.panic_action == PanicAction::All;
     let lowest = |wanted: Verdict| of(wanted).map(|(_, server)| server.priority).min();
     let in_group = |wanted: Verdict, group: u16| of(wanted).any(|(_, server)| server.priority == group);
-    let held = outlook.held.filter(|_| service.failback == Failback::Manual);
+    let last = outlook.held.filter(|_| service.failback == Failback::Manual);
     // The one that took connections last may well be up. Another one would take them for good, by being asked first.
-    let awaited = held.filter(|held| !in_group(Verdict::Up, *held) && in_group(Verdict::Unknown, *held));
-    let held = held.filter(|held| in_group(Verdict::Up, *held));
-    let (group, wanted) = if panic {
-        (servers().map(|(_, server)| server.priority).min(), None)
-    } else if alarm {
-        (None, None)
-    } else if awaited.is_some() {
-        (awaited, Some(Verdict::Unknown))
+    let awaited = last.filter(|last| !in_group(Verdict::Up, *last) && in_group(Verdict::Unknown, *last));
+    let held = last.filter(|last| in_group(Verdict::Up, *last));
+    let (group, wanted) = if awaited.is_some() {
+        (awaited, Verdict::Unknown)
     } else if let Some(group) = held.or_else(|| lowest(Verdict::Up)) {
-        (Some(group), Some(Verdict::Up))
+        (Some(group), Verdict::Up)
     } else {
-        (lowest(Verdict::Unknown), Some(Verdict::Unknown))
+        (lowest(Verdict::Unknown), Verdict::Unknown)
+    };
+    let of_group = |group: u16| servers().filter(move |(_, server)| server.priority == group);
+    let group = group.or_else(|| {
+        let last = last.filter(|last| of_group(*last).next().is_some());
+        last.or_else(|| servers().map(|(_, server)| server.priority).min())
+    });
+    let alarm = group.is_some_and(|group| {
+        let may_be_up =
+            of_group(group).filter(|(i, _)| matches!(verdict(*i), Verdict::Up | Verdict::Unknown));
+        may_be_up.count() * 100 < of_group(group).count() * usize::from(service.panic_threshold)
+    });
+    let panic = alarm && service.panic_action == PanicAction::All;
+    let (group, wanted) = match (alarm, panic) {
+        (true, true) => (group, None),
+        (true, false) => (None, None),
+        (false, _) => (group, Some(wanted)),
     };
     let takes: Vec<bool> = (service.servers.iter().enumerate())
         .map(|(i, server)| {
@@ -78,6 +91,7 @@ pub fn members(service: &Service, outlook: &Outlook) -> Membership {
             counts(server) && usable && Some(server.priority) == group
         })
         .collect();
+    let group = group.filter(|_| takes.contains(&true));
     let lower_is_known = |group: u16| lowest(Verdict::Unknown).is_none_or(|unknown| unknown >= group);
     Membership {
         fallback: service.fallback.is_some() && !takes.contains(&true),
@@ -89,7 +103,8 @@ pub fn members(service: &Service, outlook: &Outlook) -> Membership {
             .collect(),
         takes,
         panic,
-        group: group.filter(|group| wanted == Some(Verdict::Up) && lower_is_known(*group)),
+        group,
+        holds: group.filter(|group| wanted == Some(Verdict::Up) && lower_is_known(*group)),
     }
 }
 

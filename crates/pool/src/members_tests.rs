@@ -64,7 +64,7 @@ fn a_group_that_took_over_stays_until_somebody_says_otherwise() {
     let mut held = None;
     let mut after = |verdicts: &[Verdict]| {
         let decided = members(&service, &Outlook { held, ..outlook(verdicts) });
-        held = decided.group.or(held);
+        held = decided.holds.or(held);
         decided.takes
     };
     assert_eq!(after(&[Unknown, Unknown]), [true, false]);
@@ -83,14 +83,14 @@ fn a_held_group_is_waited_for_until_it_is_known_to_be_down() {
     let held = |verdicts: &[Verdict]| members(&service, &Outlook { held: Some(1), ..outlook(verdicts) });
     let waiting = held(&[Up, Unknown]);
     assert_eq!(
-        (waiting.takes, waiting.group),
+        (waiting.takes, waiting.holds),
         (vec![false, true], None),
         "whoever is asked first wins nothing"
     );
     let found = held(&[Up, Up]);
-    assert_eq!((found.takes, found.group), (vec![false, true], Some(1)));
+    assert_eq!((found.takes, found.holds), (vec![false, true], Some(1)));
     let gone = held(&[Up, Down]);
-    assert_eq!((gone.takes, gone.group), (vec![true, false], Some(0)));
+    assert_eq!((gone.takes, gone.holds), (vec![true, false], Some(0)));
 }
 
 #[test]
@@ -112,6 +112,33 @@ fn below_the_panic_threshold_health_is_not_believed() {
     service.panic_action = PanicAction::Fallback;
     let decided = members(&service, &outlook(&[Up, Down, Drain, Up]));
     assert_eq!((decided.takes.contains(&true), decided.panic, decided.fallback), (false, false, true));
+}
+
+#[test]
+fn a_group_that_is_down_gives_way_to_the_next_one_before_anybody_panics() {
+    let mut service = online(&[0, 0, 0, 0, 1]);
+    service.panic_threshold = 50;
+    let decide = |service: &Service, held: Option<u16>, verdicts: &[Verdict]| {
+        let decided = members(service, &Outlook { held, ..outlook(verdicts) });
+        (decided.takes, decided.panic, decided.group)
+    };
+    let secondary = (vec![false, false, false, false, true], false, Some(1));
+    assert_eq!(decide(&service, None, &[Down, Down, Down, Down, Up]), secondary);
+    let primaries = vec![true, true, true, true, false];
+    assert_eq!(
+        decide(&service, None, &[Up, Down, Down, Down, Up]),
+        (primaries.clone(), true, Some(0)),
+        "of the group itself too few are up"
+    );
+    assert_eq!(decide(&service, None, &[Down, Down, Down, Down, Down]), (primaries, true, Some(0)));
+    service.failback = Failback::Manual;
+    assert_eq!(
+        decide(&service, Some(1), &[Down, Down, Down, Down, Down]),
+        (secondary.0.clone(), true, Some(1))
+    );
+    assert_eq!(decide(&service, Some(1), &[Up, Up, Down, Down, Up]), secondary, "no failback by panic");
+    service.servers[4].state = AdminState::Halt;
+    assert_eq!(decide(&service, Some(1), &[Down, Down, Down, Down, Up]).2, Some(0));
 }
 
 #[test]
@@ -165,6 +192,10 @@ proptest! {
         prop_assert!(groups.len() <= 1, "one group at a time");
         let usable = service.servers.iter().zip(&given)
             .any(|(s, v)| s.state == AdminState::Online && s.weight > 0 && matches!(v, Up | Unknown));
+        prop_assert_eq!(decided.group, groups.first().copied());
+        let stays = manual && held.is_some_and(|held| service.servers.iter().zip(&given)
+            .any(|(s, v)| s.priority == held && s.state == AdminState::Online && s.weight > 0 && *v == Up));
+        prop_assert!(!stays || decided.group.is_none() || decided.group == held, "no failback unasked");
         prop_assert!(!usable || decided.fallback || decided.takes.contains(&true), "somebody works whenever somebody can");
         prop_assert!(threshold > 0 || !usable || decided.takes.contains(&true));
         prop_assert_eq!(decided.fallback, !decided.takes.contains(&true));

@@ -213,7 +213,73 @@ fn rhythms() -> impl Strategy<Value = Rhythm> {
     })
 }
 
+/// What may happen to a watch besides answers.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Answer(Outcome),
+    Unable,
+    Suspect,
+    Rhythm(Rhythm),
+    Time(u64),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let answer = prop_oneof![3 => Just(Good), 1 => Just(Draining), 3 => Just(Bad)].prop_map(Event::Answer);
+    let event = prop_oneof![
+        12 => answer,
+        1 => Just(Event::Unable),
+        4 => Just(Event::Suspect),
+        1 => rhythms().prop_map(Event::Rhythm),
+        4 => (0u64..20_000).prop_map(Event::Time),
+    ];
+    prop::collection::vec(event, 0..200)
+}
+
 proptest! {
+    #[test]
+    fn whatever_else_happens_only_answers_turn_verdicts_and_the_next_question_is_near(
+        first in rhythms(), events in events(), jitter in any::<i8>(),
+    ) {
+        let began = Instant::now();
+        let (mut watch, mut rhythm, mut now) = (Watch::new(first, began), first, began);
+        // Answers in a row that speak for a verdict, as a plain count.
+        let (mut good, mut bad) = (0, 0);
+        for event in events {
+            let before = watch.verdict();
+            match event {
+                Event::Answer(outcome) => {
+                    now = now.max(watch.due());
+                    watch.asked(now, jitter);
+                    watch.answered(outcome, now);
+                    good = if outcome == Good { good + 1 } else { 0 };
+                    bad = if outcome == Bad { bad + 1 } else { 0 };
+                    prop_assert!(before == watch.verdict() || watch.verdict() != Up || good >= rhythm.rise);
+                    prop_assert!(before == watch.verdict() || watch.verdict() != Down || bad >= rhythm.fall);
+                    prop_assert!(watch.verdict() == Down || bad < rhythm.fall);
+                }
+                Event::Unable => {
+                    now = now.max(watch.due());
+                    watch.asked(now, jitter);
+                    watch.unable(now);
+                }
+                Event::Suspect => {
+                    let due = watch.due();
+                    watch.suspect(now);
+                    prop_assert!(watch.due() <= due, "never later for it");
+                    prop_assert!(watch.due() >= now.min(due));
+                }
+                Event::Rhythm(new) => {
+                    watch.set_rhythm(new, now);
+                    rhythm = new;
+                }
+                Event::Time(milliseconds) => now += Duration::from_millis(milliseconds),
+            }
+            prop_assert!(matches!(event, Event::Answer(_)) || watch.verdict() == before);
+            let longest = first.interval.max(rhythm.interval).max(Duration::from_secs(10)).mul_f64(1.1);
+            prop_assert!(watch.due() <= now + longest);
+        }
+    }
+
     #[test]
     fn never_up_before_rise_never_down_before_fall(rhythm in rhythms(), outcomes in outcomes()) {
         let mut fed = Fed::new(rhythm);

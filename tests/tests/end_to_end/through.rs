@@ -1,5 +1,11 @@
 //! Checks that go through the virtual address: they find what is wrong on a server for clients only.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use keel_api::{CheckOutcome, HealthFilter};
 use keel_lab::Topology;
 use keel_tests::{Rig, Service, config, eventually};
 
@@ -125,6 +131,70 @@ fn a_name_server_is_asked_through_the_vip_over_udp_and_tcp() {
     rig.run("rs1", &["ip", "route", "delete", "local", "192.168.2.200/29", "dev", "lo"]).ok();
     bad(&rig, "by-udp", "while waiting for an answer through the VIP: is the VIP on its loopback?");
     bad(&rig, "by-tcp", "while connecting through the VIP: is the VIP on its loopback?");
+}
+
+/// What a server does to whoever connects.
+type Lie = fn(TcpStream);
+
+fn liar(rig: &Rig, port: u16, lie: Lie) {
+    let listener = rig.inside("rs1", || TcpListener::bind(("192.168.2.200", port)).unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || lie(stream));
+        }
+    });
+}
+
+#[test]
+fn no_liar_behind_the_vip_is_believed_or_waited_for() {
+    let rig = Rig::up("through-liars", Topology::OneArm);
+    fn until_left(mut stream: TcpStream) {
+        let mut buffer = [0; 4096];
+        while matches!(stream.read(&mut buffer), Ok(1..)) {}
+    }
+    fn flood(mut stream: TcpStream) {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+        while stream.write_all(&[b'x'; 65_536]).is_ok() {}
+    }
+    fn garbage(mut stream: TcpStream) {
+        let _ = stream.write_all(&[0xff, 0, 13, 10].repeat(5000));
+        until_left(stream);
+    }
+    fn trickle(mut stream: TcpStream) {
+        while stream.write_all(b"H").is_ok() {
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+    fn reset(stream: TcpStream) {
+        // Unread bytes make it one.
+        thread::sleep(Duration::from_millis(50));
+        drop(stream);
+    }
+    let lies: [(&str, Lie); 6] = [
+        ("hangs", until_left),
+        ("floods", flood),
+        ("garbage", garbage),
+        ("trickles", trickle),
+        ("resets", reset),
+        ("closes", drop),
+    ];
+    let mut services = vec![service("honest", "192.168.2.200", "192.168.2.101", &["mode = \"dr\""])];
+    for (port, (name, lie)) in (7001..).zip(lies) {
+        liar(&rig, port, lie);
+        let health = "health = { type = \"http\", expect_body = \"said by nobody\", through = \"vip\", timeout = \"1s\" }";
+        let plain = Service::new(name, "192.168.2.200", &port.to_string()).with("mode = \"dr\"").with(health);
+        services.push(plain.server("rs1", "192.168.2.101", &[]));
+    }
+    rig.apply(&config(&services));
+    good(&rig, "honest");
+    for (name, _) in lies {
+        for _ in 0..3 {
+            let filter = HealthFilter { service: Some(name.to_owned()), server: None };
+            let test = rig.ask(async |client| client.test_health(&filter).await).unwrap().remove(0);
+            assert!(test.outcome == CheckOutcome::Bad && test.milliseconds < 2000.0, "{name}: {test:?}");
+        }
+    }
+    good(&rig, "honest");
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl fmt::Display for Light {
 /// The light of a service and the reason for it, from its switch and its servers' names and states.
 ///
 /// Blue: switched off, or every server was taken out by the administrator. Red: none of the rest
-/// works, or there are no servers. Yellow: some of the rest are down. Green otherwise.
+/// takes connections, or there are no servers. Yellow: some of the rest don't. Green otherwise.
 pub fn light_of<'a>(
     enabled: bool,
     servers: impl IntoIterator<Item = (&'a str, ServerState)>,
@@ -64,6 +64,7 @@ struct Tally<'a> {
     unchecked: usize,
     checking: usize,
     down: Vec<&'a str>,
+    declining: Vec<&'a str>,
     draining: usize,
     halted: usize,
 }
@@ -77,6 +78,7 @@ impl<'a> Tally<'a> {
                 ServerState::Unchecked => tally.unchecked += 1,
                 ServerState::Checking => tally.checking += 1,
                 ServerState::Down => tally.down.push(name),
+                ServerState::Declining => tally.declining.push(name),
                 ServerState::Draining => tally.draining += 1,
                 ServerState::Halted => tally.halted += 1,
             }
@@ -85,11 +87,12 @@ impl<'a> Tally<'a> {
     }
 
     fn total(&self) -> usize {
-        self.up + self.unchecked + self.checking + self.down.len() + self.draining + self.halted
+        let working = self.up + self.unchecked + self.checking;
+        working + self.down.len() + self.declining.len() + self.draining + self.halted
     }
 
     fn light(&self) -> Light {
-        match (self.up + self.unchecked, self.down.len(), self.total()) {
+        match (self.up + self.unchecked, self.down.len() + self.declining.len(), self.total()) {
             (_, _, 0) => Light::Red,
             // Nothing is known to be wrong, and nothing to be right.
             (0, _, _) if self.checking > 0 => Light::Yellow,
@@ -104,13 +107,14 @@ impl<'a> Tally<'a> {
         if self.total() == 0 {
             return "it has no servers".to_owned();
         }
-        let down = match self.down.as_slice() {
-            [] => None,
-            names => Some(format!("{} of {} down: {}", names.len(), self.total(), names.join(", "))),
+        let named = |names: &[&str], word: &str| {
+            (!names.is_empty())
+                .then(|| format!("{} of {} {word}: {}", names.len(), self.total(), names.join(", ")))
         };
         let count = |n: usize, word: &str| (n > 0).then(|| format!("{n} {word}"));
         [
-            down,
+            named(&self.down, "down"),
+            named(&self.declining, "declining"),
             count(self.up, "up"),
             count(self.unchecked, "unchecked"),
             count(self.checking, "being checked"),
@@ -127,7 +131,7 @@ impl<'a> Tally<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ServerState::{Down, Draining, Halted, Unchecked, Up};
+    use ServerState::{Declining, Down, Draining, Halted, Unchecked, Up};
 
     fn light(states: &[ServerState]) -> Light {
         light_of(true, states.iter().map(|state| ("a", *state))).0
@@ -141,6 +145,9 @@ mod tests {
         assert_eq!(light(&[Down, Down]), Light::Red);
         assert_eq!(light(&[Down, Halted]), Light::Red);
         assert_eq!(light(&[Draining, Halted]), Light::Blue);
+        assert_eq!(light(&[Up, Declining]), Light::Yellow);
+        assert_eq!(light(&[Declining, Declining]), Light::Red, "nobody took them out");
+        assert_eq!(light(&[Declining, Halted]), Light::Red);
         assert_eq!(light(&[]), Light::Red);
         assert_eq!(light_of(false, [("a", Down)]).0, Light::Blue);
     }
@@ -149,6 +156,8 @@ mod tests {
     fn the_reason_names_the_servers_that_are_down() {
         let (_, reason) = light_of(true, [("IIS1", Up), ("IIS2", Down), ("IIS3", Halted)]);
         assert_eq!(reason, "1 of 3 down: IIS2, 1 up, 1 halted");
+        let (_, reason) = light_of(true, [("a", Declining), ("b", Down), ("c", Declining)]);
+        assert_eq!(reason, "1 of 3 down: b, 2 of 3 declining: a, c");
         assert_eq!(light_of(true, []).1, "it has no servers");
     }
 }

@@ -20,7 +20,9 @@ pub enum ServerState {
     Checking,
     /// Does not answer its health check, or cannot be reached at all.
     Down,
-    /// Finishing its work; takes no new.
+    /// Works, and asks for no new connections: a status that says so, an agent.
+    Declining,
+    /// Finishing its work by the administrator's wish; takes no new.
     Draining,
     /// Taken out.
     Halted,
@@ -34,6 +36,7 @@ impl ServerState {
             Self::Unchecked => "unchecked",
             Self::Checking => "checking",
             Self::Down => "down",
+            Self::Declining => "declining",
             Self::Draining => "draining",
             Self::Halted => "halted",
         }
@@ -43,7 +46,7 @@ impl ServerState {
     pub const fn light(self) -> Light {
         match self {
             Self::Up | Self::Unchecked => Light::Green,
-            Self::Checking => Light::Yellow,
+            Self::Checking | Self::Declining => Light::Yellow,
             Self::Down => Light::Red,
             Self::Draining | Self::Halted => Light::Blue,
         }
@@ -134,6 +137,15 @@ pub struct ServiceStatus {
     /// Whether the fallback is what answers now.
     #[serde(default)]
     pub fallback_in_use: bool,
+    /// The priority group whose servers take connections, where there are several groups.
+    #[serde(default)]
+    pub group: Option<u16>,
+    /// A lower group works and waits to be told: `keel service failback`.
+    #[serde(default)]
+    pub awaits_failback: bool,
+    /// Fewer servers of the group are up than `panic_threshold` asks for: all of it are used, whatever their checks say.
+    #[serde(default)]
+    pub panic: bool,
     /// Whether it is switched on.
     pub enabled: bool,
     /// The colour of the overview, by [`super::light_of`].

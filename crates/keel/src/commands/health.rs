@@ -26,7 +26,7 @@ enum Command {
     /// Show how servers are and why (the same as without a word)
     Show(Of),
     /// Carry the checks of a service out now, and show every step
-    Test(Of),
+    Test(OfOne),
     /// Show when servers went up and down, and why
     History(Of),
 }
@@ -38,6 +38,21 @@ struct Of {
     service: Option<String>,
     /// One of its servers
     server: Option<String>,
+}
+
+/// Which servers of one service.
+#[derive(Debug, Clone, Args)]
+struct OfOne {
+    /// The service
+    service: String,
+    /// One of its servers; all if it isn't given
+    server: Option<String>,
+}
+
+impl From<OfOne> for HealthFilter {
+    fn from(of: OfOne) -> Self {
+        Self { service: Some(of.service), server: of.server }
+    }
 }
 
 impl From<Of> for HealthFilter {
@@ -58,11 +73,6 @@ impl Health {
                 context.out.answer(&found, |found, style| history(found, style))
             }
             Command::Test(of) => {
-                if of.service.is_none() {
-                    return Err(Failure::Usage(
-                        "which service? keel health test SERVICE [SERVER]".to_owned(),
-                    ));
-                }
                 let tests = context.client.test_health(&of.into()).await?;
                 let bad = tests.iter().filter(|test| test.outcome != CheckOutcome::Good).count();
                 context.out.answer(&tests, |tests, style| self::tests(tests, style))?;
@@ -171,7 +181,7 @@ pub fn history(found: &[ServerHealth], style: &Style) -> String {
 /// Every check that was carried out, step by step.
 pub fn tests(tests: &[CheckTest], style: &Style) -> String {
     if tests.is_empty() {
-        return "Nothing is checked here: the health check is of type off, or no server has an address.\n"
+        return "Nothing is checked here: the health check is of type off, or there is no server.\n"
             .to_owned();
     }
     let mut text = String::new();

@@ -104,12 +104,13 @@ impl Node {
         self.alerts.services = services;
     }
 
-    /// Tells what has happened to services and servers since the last call.
+    /// Tells what has happened to services, servers and their certificates since the last call.
     pub(crate) fn tell_changes(&mut self) {
         let mut services = std::mem::take(&mut self.alerts.services);
         let (news, gone) = self.look_at_services(&mut services);
         self.alerts.services = services;
         self.tell(news, gone);
+        self.tell_certificates();
     }
 
     /// Tells which certificates that servers show end soon.
@@ -230,7 +231,12 @@ fn service_condition(membership: &Membership, outlook: &Outlook) -> Condition {
 
 /// "1 of 4 servers is up: all are used, whatever their checks say".
 fn service_words(service: &Service, membership: &Membership, outlook: &Outlook) -> String {
-    let all = service.servers.iter().zip(&outlook.verdicts).filter(|(server, _)| counts(server));
+    let group = membership.group.filter(|_| membership.panic);
+    let all = service
+        .servers
+        .iter()
+        .zip(&outlook.verdicts)
+        .filter(|(server, _)| counts(server) && group.is_none_or(|group| server.priority == group));
     let (mut count, mut up) = (0, 0);
     for (_, verdict) in all {
         count += 1;

@@ -1,11 +1,14 @@
 //! Health checks: what is asked of which server, by the configuration; what follows from the answers.
 mod board;
+mod choice;
 mod engine;
 mod record;
+mod stamp;
 mod traffic;
 mod view;
 mod way;
 
+pub(crate) use choice::Choice;
 pub(crate) use view::test;
 
 use std::{
@@ -13,15 +16,14 @@ use std::{
     convert::Infallible,
     net::{IpAddr, SocketAddr},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use keel_dataplane::ServerId;
 use keel_model::{Check, Failback, Health as Checks, Problem, Server, Service, Through};
 use keel_pool::{Outlook, Verdict, members};
-use keel_probe::{Asker, Files, Pinger, Place, Question, ScriptRunner, Via};
+use keel_probe::{Asker, Files, Pinger, Place, Question, ReadSecret, ScriptRunner, Via};
 use tokio::{
     sync::oneshot,
     task::{JoinHandle, spawn_blocking},
@@ -32,6 +34,7 @@ use self::{
     board::{Board, Wanted, WantedCheck},
     engine::{Random, Shared},
     record::File,
+    stamp::Stamp,
     traffic::Traffic,
 };
 use crate::{
@@ -61,8 +64,10 @@ pub(crate) struct Health {
     unsaved: bool,
     config_dir: PathBuf,
     scripts: Option<ScriptRunner>,
-    /// Checks made ready, by service and number. Those that refer to nothing outside are made once.
-    ready: HashMap<(String, usize), (Arc<Checks>, Arc<Question>)>,
+    /// Checks made ready. Those that refer to nothing outside are made once.
+    ready: Ready,
+    /// What the files that checks refer to were like when they were read.
+    files: Stamp,
     /// Checks that can't be carried out, with the service's name.
     problems: Vec<(String, String)>,
     traffic: Traffic,
@@ -80,7 +85,8 @@ impl Health {
             unsaved: false,
             config_dir,
             scripts: line.and_then(runner),
-            ready: HashMap::new(),
+            ready: Ready::new(),
+            files: Stamp::default(),
             problems: Vec::new(),
             traffic: Traffic::default(),
         }
@@ -95,6 +101,11 @@ impl Health {
     /// How many checks there are.
     pub(crate) fn count(&self) -> usize {
         self.shared.board().known().map(|(.., known)| known.checks.len()).sum()
+    }
+
+    /// Checks that can't be carried out: the service's name, and why.
+    pub(crate) fn problems(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.problems.iter().map(|(service, why)| (service.as_str(), why.as_str()))
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -148,6 +159,39 @@ fn refers(check: &Checks) -> bool {
         || check.uses.is_some()
 }
 
+/// Checks by service and number, with what is asked.
+type Ready = HashMap<(String, usize), (Arc<Checks>, Arc<Question>)>;
+
+/// What is asked, or why nothing can be.
+type Made = Result<Arc<Question>, Arc<str>>;
+
+/// What checks refer to.
+fn files<'a>(config_dir: &Path, secret: &'a ReadSecret<'a>) -> Files<'a> {
+    Files {
+        secret,
+        secrets: config_dir.join("secrets"),
+        authorities: config_dir.join("ca"),
+        scripts: config_dir.join("checks"),
+    }
+}
+
+/// A service's checks with what is asked. Those of before that refer to no file stay.
+fn prepare(service: &Service, files: &Files<'_>, former: &mut Ready) -> Vec<(Arc<Checks>, Made)> {
+    let prepare = |(number, health): (usize, &Checks)| {
+        let same = former.remove(&(service.name.to_string(), number));
+        if let Some((health, question)) = same.filter(|(old, _)| **old == *health && !refers(health)) {
+            return (health, Ok(question));
+        }
+        let made = Question::new(health, files);
+        (Arc::new(health.clone()), made.map(Arc::new).map_err(|error| chain(&error).into()))
+    };
+    service.health.checks().enumerate().map(prepare).collect()
+}
+
+fn unable(why: &str) -> Arc<str> {
+    format!("cannot check: {why}").into()
+}
+
 /// Where a check of a server goes.
 fn place(service: &Service, server: &Server, address: IpAddr, check: &Checks, via: Option<Via>) -> Place {
     let vip_port = service.ports.ranges().next().map_or(0, |(first, _)| first);
@@ -199,56 +243,34 @@ impl Node {
     /// Has checked what the configuration says. What can't be is kept for [`Node::health_problems`].
     pub(crate) fn configure_health(&mut self) {
         let secret = secrets(&self.health.config_dir);
-        let files = Files {
-            secret: &secret,
-            secrets: self.health.config_dir.join("secrets"),
-            authorities: self.health.config_dir.join("ca"),
-            scripts: self.health.config_dir.join("checks"),
-        };
+        let files = files(&self.health.config_dir, &secret);
+        // Before they are read: what changes meanwhile is read again.
+        self.health.files = Stamp::of(&self.health.config_dir);
+        let mut former = std::mem::take(&mut self.health.ready);
         let mut wanted = Vec::new();
-        let (mut ready, mut problems) = (HashMap::new(), Vec::new());
+        let (mut ready, mut problems) = (Ready::new(), Vec::new());
         for service in self.cluster.services.iter().filter(|service| service.enabled) {
             if service.health.check == Check::Off {
                 continue;
             }
-            let checks: Vec<_> = service
-                .health
-                .checks()
-                .enumerate()
-                .map(|(number, health)| {
-                    let key = (service.name.to_string(), number);
-                    let made =
-                        self.health.ready.remove(&key).filter(|(old, _)| **old == *health && !refers(health));
-                    let made = made.map_or_else(
-                        || {
-                            Question::new(health, &files)
-                                .map(|question| (Arc::new(health.clone()), Arc::new(question)))
-                        },
-                        Ok,
-                    );
-                    match made {
-                        Ok((health, question)) => {
-                            ready.insert(key, (health.clone(), question.clone()));
-                            (health, Ok(question))
-                        }
-                        Err(error) => {
-                            problems.push((service.name.to_string(), chain(&error)));
-                            (
-                                Arc::new(health.clone()),
-                                Err(Arc::from(format!("cannot check: {}", chain(&error)))),
-                            )
-                        }
+            let checks = prepare(service, &files, &mut former);
+            for (number, (health, made)) in checks.iter().enumerate() {
+                match made {
+                    Ok(question) => {
+                        let key = (service.name.to_string(), number);
+                        ready.insert(key, (health.clone(), question.clone()));
                     }
-                })
-                .collect();
+                    Err(why) => problems.push((service.name.to_string(), why.to_string())),
+                }
+            }
             let name: Arc<str> = service.name.as_str().into();
             for server in &service.servers {
                 let Some(address) = self.address_of(service, server) else { continue };
                 let via = self.way_to(service, address);
-                let checks = checks.iter().map(|(health, question)| WantedCheck {
+                let checks = checks.iter().map(|(health, made)| WantedCheck {
                     place: place(service, server, address, health, via),
                     health: health.clone(),
-                    question: question.clone(),
+                    question: made.clone().map_err(|why| unable(&why)),
                 });
                 wanted.push(Wanted {
                     service: name.clone(),
@@ -273,10 +295,19 @@ impl Node {
         self.health.shared.wake();
     }
 
+    /// Reads secrets, authorities and scripts anew if one of their files has changed.
+    pub(crate) fn follow_files(&mut self) {
+        let refers = self.cluster.services.iter().any(|service| service.health.checks().any(refers));
+        if refers && Stamp::of(&self.health.config_dir) != self.health.files {
+            info!("files that health checks refer to have changed and are read anew");
+            self.configure_health();
+        }
+    }
+
     /// Why some checks can't be carried out.
     pub(crate) fn health_problems(&self) -> impl Iterator<Item = Problem> + '_ {
         let place = |name: &str| self.cluster.services.iter().position(|service| service.name == *name);
-        self.health.problems.iter().map(move |(service, why)| {
+        self.health.problems().map(move |(service, why)| {
             let path = place(service).map_or_else(String::new, |index| format!("service[{index}].health"));
             Problem::warning(path, format!("the servers of {service} can't be checked: {why}"))
         })
@@ -336,7 +367,7 @@ impl Node {
         let known: BTreeSet<&str> = manual.iter().map(|service| service.name.as_str()).collect();
         let found: Vec<(String, u16)> = (manual.iter())
             .filter_map(|service| {
-                Some((service.name.to_string(), members(service, &self.outlook(service)).group?))
+                Some((service.name.to_string(), members(service, &self.outlook(service)).holds?))
             })
             .collect();
         let gone: Vec<String> =
@@ -369,23 +400,6 @@ impl Node {
         self.apply_services().await;
         self.health.unsaved = true;
         self.save_health_now().await;
-    }
-
-    /// Servers that clients have failed with are asked at once.
-    pub(crate) fn suspect(&self, servers: impl IntoIterator<Item = ServerId>) {
-        let mut servers = servers.into_iter().peekable();
-        if servers.peek().is_none() {
-            return;
-        }
-        let names = self.names_of_servers();
-        let mut board = self.health.shared.board();
-        for id in servers {
-            if let Some((service, Some(server))) = names.get(&id) {
-                board.suspect(service, server, Instant::now());
-            }
-        }
-        drop(board);
-        self.health.shared.wake();
     }
 }
 

@@ -2,17 +2,22 @@
 use std::{
     cell::LazyCell,
     collections::{HashMap, HashSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use keel_abi::IPPROTO_TCP;
-use keel_dataplane::{Reading, ServerId, Slot};
+use keel_abi::{IPPROTO_TCP, state};
+use keel_dataplane::{DesiredService, Reading, ServerId, Slot};
 use keel_pool::Handshakes;
 
+use super::Health;
 use crate::node::Node;
 
-/// Looking takes no more than a hundredth of one CPU.
+/// Looking takes no more than a hundredth of one CPU, unless a look in a second takes longer.
 const SHARE: u32 = 100;
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Servers that are asked for that reason in a second: a flood of handshakes with all of them at once must not have us
+/// ask all of them at once, as often as it likes.
+const SUSPECTS: f64 = 64.0;
 
 /// The handshakes of servers that have several under way.
 #[derive(Debug, Default)]
@@ -22,6 +27,13 @@ pub(crate) struct Traffic {
     last: Option<(Instant, HashMap<ServerId, Reading>)>,
     /// Not before.
     next: Option<Instant>,
+    /// When suspects were given the last time, and how many more there may be.
+    given: Option<(Instant, f64)>,
+}
+
+/// A count that was corrected for more than it held stands below zero.
+fn pending(reading: &Reading) -> u64 {
+    Some(reading.load.pending).filter(|pending| *pending <= u64::from(u32::MAX)).unwrap_or_default()
 }
 
 impl Traffic {
@@ -36,17 +48,17 @@ impl Traffic {
         let mut stalled = HashSet::new();
         let mut followed = HashMap::new();
         for (id, reading) in &readings {
-            if !Handshakes::is_worth_following(reading.load.pending) || !is_seen(*id) {
+            if !Handshakes::is_worth_following(pending(reading)) || !is_seen(*id) {
                 continue;
             }
             let mut handshakes = self.followed.remove(id).unwrap_or_else(|| {
                 let mut fresh = Handshakes::default();
                 if let Some((at, Some(before))) = self.last.as_ref().map(|(at, last)| (*at, last.get(id))) {
-                    fresh.stall(at, before.counters.connections, before.load.pending);
+                    fresh.stall(at, before.counters.connections, pending(before));
                 }
                 fresh
             });
-            if handshakes.stall(now, reading.counters.connections, reading.load.pending) {
+            if handshakes.stall(now, reading.counters.connections, pending(reading)) {
                 stalled.insert(*id);
             }
             followed.insert(*id, handshakes);
@@ -54,6 +66,23 @@ impl Traffic {
         self.followed = followed;
         self.last = Some((now, readings));
         stalled
+    }
+
+    /// Of so many suspects, how many are asked now.
+    fn grant(&mut self, wanted: usize, now: Instant) -> usize {
+        let (at, left) = self.given.unwrap_or((now, SUSPECTS));
+        let refilled = now.saturating_duration_since(at).as_secs_f64() * SUSPECTS;
+        let room = (left + refilled).min(SUSPECTS);
+        let granted = wanted.min(room as usize);
+        self.given = Some((now, room - granted as f64));
+        granted
+    }
+}
+
+impl Health {
+    /// What all servers had counted when their handshakes were looked at last.
+    pub(crate) fn last_readings(&self) -> HashMap<ServerId, Reading> {
+        self.traffic.last.as_ref().map(|(_, readings)| readings.clone()).unwrap_or_default()
     }
 }
 
@@ -65,19 +94,46 @@ impl Node {
             return;
         }
         // That they can't be read is said by housekeeping.
-        if let Ok(readings) = self.dataplane.readings() {
-            let shadow = self.dataplane.shadow();
-            // What is pending of UDP are clients that have sent one datagram so far, which may be all they want.
-            let others: LazyCell<HashSet<Slot>, _> = LazyCell::new(|| {
-                let services = shadow.services.iter();
-                services.filter(|(key, _)| key.proto != IPPROTO_TCP).map(|(_, slot)| *slot).collect()
-            });
-            let is_seen =
-                |id| shadow.servers.get(&id).is_some_and(|server| !others.contains(&server.service));
-            let stalled = self.health.traffic.take(now, readings, is_seen);
-            self.suspect(stalled);
+        let Ok(readings) = self.dataplane.readings() else { return };
+        let shadow = self.dataplane.shadow();
+        // What is pending of UDP are clients that have sent one datagram so far, which may be all they want.
+        let others: LazyCell<HashSet<Slot>, _> = LazyCell::new(|| {
+            let services = shadow.services.iter();
+            services.filter(|(key, _)| key.proto != IPPROTO_TCP).map(|(_, slot)| *slot).collect()
+        });
+        let is_seen = |id| {
+            let server = shadow.servers.get(&id).filter(|server| server.state == state::ONLINE);
+            server.is_some_and(|server| !others.contains(&server.service))
+        };
+        let stalled = self.health.traffic.take(now, readings, is_seen);
+        let pause = (now.elapsed() * SHARE).min(LONGEST_PAUSE);
+        self.health.traffic.next = Some(now + pause);
+        self.suspect(&stalled);
+    }
+
+    /// Servers that clients have failed with are asked at once: some of them, if there are many.
+    pub(crate) fn suspect(&mut self, servers: &HashSet<ServerId>) {
+        let now = Instant::now();
+        let granted = self.health.traffic.grant(servers.len(), now);
+        if granted == 0 {
+            return;
         }
-        self.health.traffic.next = Some(now + now.elapsed() * SHARE);
+        let shadow = self.dataplane.shadow();
+        let slot = |service: &DesiredService| service.keys.iter().find_map(|key| shadow.slot_of(key));
+        let services: HashMap<Slot, &DesiredService> =
+            (self.in_force.services.iter()).filter_map(|service| Some((slot(service)?, service))).collect();
+        let mut board = self.health.shared.board();
+        for id in servers.iter().take(granted) {
+            let Some(server) = shadow.servers.get(id) else { continue };
+            let Some(service) = services.get(&server.service) else { continue };
+            let here = (server.addr, server.port_be, server.mode);
+            let named = service.servers.iter().find(|known| (known.addr, known.port_be, known.mode) == here);
+            if let Some(named) = named {
+                board.suspect(&service.name, &named.name, now);
+            }
+        }
+        drop(board);
+        self.health.shared.wake();
     }
 }
 

@@ -17,10 +17,14 @@ use tokio::task::JoinSet;
 use super::{
     Health,
     board::{Checked, Job, Known},
-    pinger,
+    files, pinger, place, prepare,
     record::{Change, Word},
+    unable,
 };
-use crate::{daemon::Shared, node::Node};
+use crate::{
+    daemon::Shared,
+    node::{Node, secrets},
+};
 
 /// Tests under way at once.
 const TESTS: usize = 64;
@@ -217,25 +221,39 @@ impl Node {
         Some((known.verdict, known.reason.clone(), known.since))
     }
 
-    /// The questions of the servers that are meant, with what is to be said about those that can't be asked.
+    /// The questions of the servers that are meant, with what is to be said about those that can't be asked. Those of
+    /// services that are switched off, which nobody asks otherwise, are made ready for it.
     fn questions(&self, filter: &HealthFilter) -> Result<Vec<Test>, ApiError> {
         let mut tests = Vec::new();
-        let board = self.health.shared.board();
+        let secret = secrets(&self.health.config_dir);
+        let files = files(&self.health.config_dir, &secret);
+        let mut ready = self.health.ready.clone();
         for service in self.filtered(filter)? {
-            for server in &service.servers {
-                if filter.server.as_deref().is_some_and(|name| name != server.name.as_str()) {
-                    continue;
-                }
-                let known = board.server(service.name.as_str(), server.name.as_str());
-                for check in known.into_iter().flat_map(|known| &known.checks) {
-                    let health = &check.wanted.health;
-                    let place = check.wanted.place;
+            let checks = match service.health.check {
+                Check::Off => Vec::new(),
+                _ => prepare(service, &files, &mut ready),
+            };
+            let meant =
+                |server: &&Server| filter.server.as_deref().is_none_or(|name| name == server.name.as_str());
+            for server in service.servers.iter().filter(meant) {
+                let address = self.address_of(service, server);
+                for (health, made) in &checks {
+                    let place = address.map(|address| {
+                        place(service, server, address, health, self.way_to(service, address))
+                    });
                     tests.push(Test {
                         service: service.name.to_string(),
                         server: server.name.to_string(),
                         kind: health.check.as_str().to_owned(),
-                        target: target(health, &place),
-                        job: check.wanted.question.clone().map(|question| Job { id: 0, question, place }),
+                        target: place
+                            .map_or_else(|| server.address.to_string(), |place| target(health, &place)),
+                        job: match (made, place) {
+                            (Err(why), _) => Err(unable(why)),
+                            (Ok(_), None) => Err(unable(&self.nameless(service, server))),
+                            (Ok(question), Some(place)) => {
+                                Ok(Job { id: 0, question: question.clone(), place })
+                            }
+                        },
                     });
                 }
             }
@@ -282,7 +300,9 @@ impl Test {
 /// Carries checks out now, in the order of the file. The node isn't locked meanwhile, and no verdict changes.
 pub(crate) async fn test(node: &Shared, filter: &HealthFilter) -> Result<Vec<CheckTest>, ApiError> {
     let (tests, asker) = {
-        let node = node.lock().await;
+        let mut node = node.lock().await;
+        // Somebody who has just written a secret wants it tried.
+        node.follow_files();
         (
             node.questions(filter)?,
             Asker { pinger: pinger(), scripts: node.health.scripts.clone(), ..Asker::default() },

@@ -3,7 +3,6 @@
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{TcpListener, TcpStream, UdpSocket},
-    os::unix::fs::PermissionsExt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,6 +13,7 @@ use std::{
 };
 
 use aws_lc_rs::hmac;
+use jiff::ToSpan as _;
 use keel_api::{AlertChannelKind, Client, HealthFilter, HealthVerdict, Intent, ServerAction};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -126,14 +126,6 @@ fn webhook(machine: &Machine) -> mpsc::Receiver<Request> {
     received
 }
 
-fn keep_secret(machine: &Machine, secret: &str) {
-    std::fs::create_dir(machine.path("etc/secrets")).unwrap();
-    machine.write("etc/secrets/hook", secret);
-    for (name, mode) in [("etc/secrets", 0o700), ("etc/secrets/hook", 0o600)] {
-        std::fs::set_permissions(machine.path(name), PermissionsExt::from_mode(mode)).unwrap();
-    }
-}
-
 /// Reports until one is as wanted: all of them.
 #[track_caller]
 fn reports(received: &mpsc::Receiver<Request>, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
@@ -185,7 +177,7 @@ fn a_server_that_goes_away_and_comes_back_is_told_to_a_webhook_and_to_syslog() {
     let received = webhook(&machine);
     let syslog = machine.within(|| UdpSocket::bind("127.0.0.1:514").unwrap());
     syslog.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    keep_secret(&machine, &format!("{SECRET}\n"));
+    machine.keep_secret("hook", &format!("{SECRET}\n"));
     let channels =
         "webhook = \"http://127.0.0.1:8088/hook\"\nwebhook_secret = \"hook\"\nsyslog = \"127.0.0.1:514\"\n";
     machine.write("etc/cluster.toml", &cluster(channels));
@@ -232,7 +224,7 @@ fn a_server_taken_out_by_hand_is_no_alert_and_ends_the_trouble_that_it_was() {
     let mut machine = machine();
     let (first, second) = (Server::new(&machine, "10.0.0.1:80"), Server::new(&machine, "10.0.0.2:80"));
     let received = webhook(&machine);
-    keep_secret(&machine, SECRET);
+    machine.keep_secret("hook", SECRET);
     machine.write(
         "etc/cluster.toml",
         &cluster("webhook = \"http://127.0.0.1:8088/\"\nwebhook_secret = \"hook\"\n"),
@@ -257,6 +249,60 @@ fn a_server_taken_out_by_hand_is_no_alert_and_ends_the_trouble_that_it_was() {
     let told = reports(&received, |report| report["all_clear"] == true);
     assert_eq!(told.last().unwrap()["open_count"], 0);
     assert!(happened(&events(&told), "web/rs2", "notice"), "{told:?}");
+}
+
+/// Shows a certificate that ends in so many days to whoever comes.
+fn tls_server(machine: &Machine, address: &str, days: i64) {
+    let listener = machine.in_the_world(|| TcpListener::bind(address).unwrap());
+    let ends = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC).saturating_add(days.days()).date();
+    let mut params = rcgen::CertificateParams::new(vec!["web".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(ends.year().into(), ends.month() as u8, ends.day() as u8);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap().der().clone();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let config = Arc::new(config);
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut connection = rustls::ServerConnection::new(config.clone()).unwrap();
+            while connection.is_handshaking() && connection.complete_io(&mut stream).is_ok() {}
+        }
+    });
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_told_and_one_that_doesnt_is_not() {
+    let mut machine = machine();
+    tls_server(&machine, "10.0.0.1:443", 5);
+    tls_server(&machine, "10.0.0.2:443", 60);
+    let received = webhook(&machine);
+    machine.keep_secret("hook", SECRET);
+    let channels = "webhook = \"http://127.0.0.1:8088/hook\"\nwebhook_secret = \"hook\"\n";
+    let text = cluster(channels).replace("type = \"connect\"", "type = \"tls\"\nport = 443\nverify = false");
+    let text = text
+        .replace("timeout = \"100ms\"", "timeout = \"2s\"")
+        .replace("interval = \"100ms\"", "interval = \"4s\"");
+    machine.write("etc/cluster.toml", &text);
+    machine.start();
+    wait_for(&machine, "rs1", HealthVerdict::Up);
+    wait_for(&machine, "rs2", HealthVerdict::Up);
+    let told = reports(&received, |report| report["open_count"] == 1);
+    let event = &told[0]["events"][0];
+    assert_eq!(event["subject"]["certificate"], "of web/rs1 at 10.0.0.1:443");
+    assert_eq!(event["severity"], "problem");
+    let words = event["text"].as_str().unwrap();
+    assert!(words.contains("ends") && words.contains(" days"), "{words}");
+    assert_eq!(told.iter().flat_map(|report| report["events"].as_array().unwrap()).count(), 1);
+    drop(told);
+    machine.apply(&text.replace("[alerts]\n", "[alerts]\ncertificate_days = 2\n"));
+    let told = reports(&received, |report| report["all_clear"] == true);
+    assert_eq!(told.last().unwrap()["open_count"], 0);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     net::UdpSocket,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
@@ -139,6 +140,16 @@ impl Machine {
     /// Writes a file, in place: some are mounted.
     pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Writes a secret of the configuration.
+    pub(crate) fn keep_secret(&self, name: &str, secret: &str) {
+        let folder = self.path("etc/secrets");
+        fs::create_dir_all(&folder).unwrap();
+        self.write(&format!("etc/secrets/{name}"), secret);
+        for (path, mode) in [(folder.clone(), 0o700), (folder.join(name), 0o600)] {
+            fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        }
     }
 
     pub(crate) fn read(&self, name: &str) -> String {
@@ -295,5 +306,5 @@ pub(crate) fn eventually(what: &str, mut so: impl FnMut() -> bool) {
 
 /// A file's permission bits.
 pub(crate) fn mode(path: &Path) -> u32 {
-    std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions()) & 0o7777
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }

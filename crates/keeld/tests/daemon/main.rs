@@ -3,6 +3,7 @@
 
 mod alerts;
 mod changes;
+mod checks;
 mod counters;
 mod detach;
 mod fallback;
