@@ -1,5 +1,6 @@
 //! Everything this node knows and holds, behind one lock.
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     path::Path,
@@ -116,8 +117,9 @@ impl Node {
 
 /// Reads secrets of the configuration by name; none if there is no such file.
 pub(crate) fn secrets(config_dir: &Path) -> impl Fn(&str) -> Result<Option<Vec<u8>>, String> {
-    let secrets = Secrets::open(RealFs, config_dir);
-    move |name| match &secrets {
+    // Opening makes the folder and writes through to the disk, which nobody who reads nothing should wait for.
+    let (opened, config_dir) = (OnceCell::new(), config_dir.to_owned());
+    move |name| match opened.get_or_init(|| Secrets::open(RealFs, &config_dir)) {
         Ok(secrets) => {
             let read = secrets.read(name).map_err(|error| chain(&error))?;
             Ok(read.map(|secret| secret.expose().to_vec()))

@@ -23,6 +23,8 @@ pub struct Outlook {
     pub shares: Vec<u16>,
     /// The priority group that took connections last, where it stays by itself ([`Failback::Manual`]).
     pub held: Option<u16>,
+    /// What isn't known about that group will never be: none of its servers can be asked.
+    pub unaskable: bool,
 }
 
 /// The outcome for one service.
@@ -32,13 +34,15 @@ pub struct Membership {
     pub takes: Vec<bool>,
     /// For each server: the weight in force.
     pub weights: Vec<u16>,
-    /// Too few servers of the group were up, so all of it that aren't taken out by hand are used.
+    /// The group of which too few servers are up to believe it.
+    pub alarm: Option<u16>,
+    /// Therefore all of it that aren't taken out by hand are used.
     pub panic: bool,
     /// Nobody takes connections, so the fallback server does.
     pub fallback: bool,
     /// The priority group that takes connections, if anybody does.
     pub group: Option<u16>,
-    /// The same if it does because it is up and every lower one is known not to be: the group to hold from now on.
+    /// The same if some of it are up and every lower one is known not to be: the group to hold from now on.
     pub holds: Option<u16>,
 }
 
@@ -61,6 +65,7 @@ pub fn members(service: &Service, outlook: &Outlook) -> Membership {
     let last = outlook.held.filter(|_| service.failback == Failback::Manual);
     // The one that took connections last may well be up. Another one would take them for good, by being asked first.
     let awaited = last.filter(|last| !in_group(Verdict::Up, *last) && in_group(Verdict::Unknown, *last));
+    let awaited = awaited.filter(|_| !outlook.unaskable);
     let held = last.filter(|last| in_group(Verdict::Up, *last));
     let (group, wanted) = if awaited.is_some() {
         (awaited, Verdict::Unknown)
@@ -74,16 +79,16 @@ pub fn members(service: &Service, outlook: &Outlook) -> Membership {
         let last = last.filter(|last| of_group(*last).next().is_some());
         last.or_else(|| servers().map(|(_, server)| server.priority).min())
     });
-    let alarm = group.is_some_and(|group| {
+    let alarm = group.filter(|group| {
         let may_be_up =
-            of_group(group).filter(|(i, _)| matches!(verdict(*i), Verdict::Up | Verdict::Unknown));
-        may_be_up.count() * 100 < of_group(group).count() * usize::from(service.panic_threshold)
+            of_group(*group).filter(|(i, _)| matches!(verdict(*i), Verdict::Up | Verdict::Unknown));
+        may_be_up.count() * 100 < of_group(*group).count() * usize::from(service.panic_threshold)
     });
-    let panic = alarm && service.panic_action == PanicAction::All;
+    let panic = alarm.is_some() && service.panic_action == PanicAction::All;
     let (group, wanted) = match (alarm, panic) {
-        (true, true) => (group, None),
-        (true, false) => (None, None),
-        (false, _) => (group, Some(wanted)),
+        (Some(_), true) => (group, None),
+        (Some(_), false) => (None, None),
+        (None, _) => (group, Some(wanted)),
     };
     let takes: Vec<bool> = (service.servers.iter().enumerate())
         .map(|(i, server)| {
@@ -102,9 +107,10 @@ pub fn members(service: &Service, outlook: &Outlook) -> Membership {
             .map(|(i, server)| share(server.weight, outlook.shares.get(i)))
             .collect(),
         takes,
+        alarm,
         panic,
         group,
-        holds: group.filter(|group| wanted == Some(Verdict::Up) && lower_is_known(*group)),
+        holds: group.filter(|group| in_group(Verdict::Up, *group) && lower_is_known(*group)),
     }
 }
 

@@ -137,8 +137,26 @@ fn a_group_that_is_down_gives_way_to_the_next_one_before_anybody_panics() {
         (secondary.0.clone(), true, Some(1))
     );
     assert_eq!(decide(&service, Some(1), &[Up, Up, Down, Down, Up]), secondary, "no failback by panic");
+    let over = members(&service, &Outlook { held: Some(1), ..outlook(&[Up, Down, Down, Down, Down]) });
+    assert_eq!(
+        (over.group, over.panic, over.holds),
+        (Some(0), true, Some(0)),
+        "it took over in panic, and stays"
+    );
+    let nobody = members(&service, &Outlook { held: Some(1), ..outlook(&[Down, Down, Down, Down, Down]) });
+    assert_eq!((nobody.group, nobody.holds), (Some(1), None), "that all are used is no taking over");
     service.servers[4].state = AdminState::Halt;
     assert_eq!(decide(&service, Some(1), &[Down, Down, Down, Down, Up]).2, Some(0));
+}
+
+#[test]
+fn a_held_group_that_nobody_can_ask_is_not_waited_for_and_still_held() {
+    let mut service = online(&[0, 1]);
+    service.failback = Failback::Manual;
+    service.panic_threshold = 50;
+    let outlook = |verdicts: &[Verdict]| Outlook { held: Some(1), unaskable: true, ..outlook(verdicts) };
+    assert_eq!(members(&service, &outlook(&[Up, Unknown])).takes, [true, false]);
+    assert_eq!(members(&service, &outlook(&[Down, Down])).takes, [false, true]);
 }
 
 #[test]

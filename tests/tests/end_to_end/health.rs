@@ -107,8 +107,10 @@ fn a_server_killed_under_load_is_out_within_a_second_whatever_its_interval() {
         let plan = Plan { fresh: vec![(at(vip), 6)], ..Plan::default() };
         let (_, took) = rig.under_load(&plan, |load| {
             ["rs1", "rs2"].map(|server| {
-                load.more(200);
-                load.take().unharmed();
+                eventually("all goes well", || {
+                    load.more(200);
+                    load.take().failures.is_empty()
+                });
                 let kill = "p=$(cat /run/web/nginx.pid); kill -9 $p $(cat /proc/$p/task/$p/children)";
                 rig.run(server, &["sh", "-c", kill]).ok();
                 let killed = Instant::now();
@@ -219,6 +221,30 @@ fn the_secondary_takes_over_and_keeps_its_clients_until_told_otherwise() {
     rig.start_daemon(&rig.program());
     eventually("all are known again", || up(&["rs1", "rs2", "rs3"]));
     assert_eq!(shares(), secondary, "also after keeld was killed");
+    rig.healthy("rs1", false);
+    rig.healthy("rs2", false);
+    let down = |servers: &[&str]| servers.iter().all(|server| rig.verdict(server) == HealthVerdict::Down);
+    eventually("the primaries are down", || down(&["rs1", "rs2"]));
+    rig.healthy("rs3", false);
+    eventually("nobody is believed, and the group that had the clients keeps them", || {
+        let service = rig.service("web");
+        service.panic && service.group == Some(1)
+    });
+    assert_eq!(shares(), secondary);
+    rig.healthy("rs1", true);
+    eventually("the primaries take over, as one of them is up", || rig.service("web").group == Some(0));
+    rig.healthy("rs3", true);
+    eventually("the secondary is back", || up(&["rs3"]));
+    let service = rig.service("web");
+    assert_eq!((service.group, service.panic), (Some(0), true), "and doesn't get them back unasked");
+    rig.healthy("rs2", true);
+    eventually("all are well", || up(&["rs2"]));
+    rig.healthy("rs1", false);
+    rig.healthy("rs2", false);
+    eventually("the secondary answers", || shares() == secondary);
+    rig.healthy("rs1", true);
+    rig.healthy("rs2", true);
+    eventually("the primaries wait", || rig.service("web").awaits_failback);
     rig.keel(&["service", "failback", "web"]).ok();
     eventually("the primaries answer again", || shares() == primaries);
 }

@@ -195,8 +195,10 @@ impl Node {
         let seen = if days == 0 { BTreeMap::new() } else { self.health.certificates() };
         for (certificate, ends) in seen {
             let subject = Subject::Certificate { certificate };
-            if let Some(severity) = watched.see(&subject, certificate_condition(ends, now, days)) {
-                news.push((subject, severity, certificate_words(ends, now)));
+            let condition = ends.map_or(Condition::Unknown, |ends| certificate_condition(ends, now, days));
+            if let Some(severity) = watched.see(&subject, condition) {
+                let words = ends.map_or_else(String::new, |ends| certificate_words(ends, now));
+                news.push((subject, severity, words));
             }
         }
         let gone = watched.end();
@@ -231,7 +233,7 @@ fn service_condition(membership: &Membership, outlook: &Outlook) -> Condition {
 
 /// "1 of 4 servers is up: all are used, whatever their checks say".
 fn service_words(service: &Service, membership: &Membership, outlook: &Outlook) -> String {
-    let group = membership.group.filter(|_| membership.panic);
+    let group = membership.alarm;
     let all = service
         .servers
         .iter()

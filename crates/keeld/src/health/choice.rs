@@ -34,10 +34,14 @@ impl Choice {
         if let Some(waiting) = waiting {
             words.push(format!("priority {waiting} waits for `keel service failback {}`", service.name));
         }
-        if membership.panic {
-            let whom = group.map_or_else(String::new, |group| format!(" of priority {group}"));
+        if let Some(group) = membership.alarm {
+            let whom = if several { format!(" of priority {group}") } else { String::new() };
             let least = service.panic_threshold;
-            words.push(format!("fewer than {least} % up, so all{whom} are used whatever their checks say"));
+            words.push(if membership.panic {
+                format!("fewer than {least} % up, so all{whom} are used whatever their checks say")
+            } else {
+                format!("fewer than {least} % up{whom}, so none is used")
+            });
         }
         Self { group, awaits_failback: waiting.is_some(), panic: membership.panic, words }
     }
@@ -50,7 +54,7 @@ impl Choice {
 
 #[cfg(test)]
 mod tests {
-    use keel_model::{Layer4, Server};
+    use keel_model::{Layer4, PanicAction, Server};
 
     use super::*;
 
@@ -89,6 +93,12 @@ mod tests {
         let (panicking, words) = said(&service, Some(1), &[Down, Down, Down]);
         assert!(panicking.panic && !panicking.awaits_failback);
         assert!(words.ends_with("so all of priority 1 are used whatever their checks say"), "{words}");
+        service.panic_action = PanicAction::Fallback;
+        service.panic_threshold = 60;
+        let (none, words) = said(&service, None, &[Up, Down, Up]);
+        assert_eq!((none.group, none.awaits_failback, none.panic), (None, false, false));
+        assert_eq!(words, "so it is; fewer than 60 % up of priority 0, so none is used");
+        service.panic_threshold = 50;
         service.servers[0].state = AdminState::Halt;
         assert!(!said(&service, Some(1), &[Up, Down, Up]).0.awaits_failback, "it was taken out by hand");
     }

@@ -68,6 +68,8 @@ pub(crate) struct Health {
     ready: Ready,
     /// What the files that checks refer to were like when they were read.
     files: Stamp,
+    /// Some checks refer to files.
+    refers: bool,
     /// Checks that can't be carried out, with the service's name.
     problems: Vec<(String, String)>,
     traffic: Traffic,
@@ -87,6 +89,7 @@ impl Health {
             scripts: line.and_then(runner),
             ready: Ready::new(),
             files: Stamp::default(),
+            refers: false,
             problems: Vec::new(),
             traffic: Traffic::default(),
         }
@@ -219,11 +222,12 @@ impl Node {
         let share = |server: &Server| {
             board.server(service.name.as_str(), server.name.as_str()).map_or(100, |known| known.share(now))
         };
+        let held = self.health.groups.get(service.name.as_str()).copied();
         Outlook {
             verdicts: service.servers.iter().map(verdict).collect(),
             shares: service.servers.iter().map(share).collect(),
-            held: (self.health.groups.get(service.name.as_str()).copied())
-                .filter(|group| is_worth_waiting_for(&board, service, *group)),
+            held,
+            unaskable: held.is_some_and(|group| !is_worth_waiting_for(&board, service, group)),
         }
     }
 
@@ -246,6 +250,8 @@ impl Node {
         let files = files(&self.health.config_dir, &secret);
         // Before they are read: what changes meanwhile is read again.
         self.health.files = Stamp::of(&self.health.config_dir);
+        let mut enabled = self.cluster.services.iter().filter(|service| service.enabled);
+        self.health.refers = enabled.any(|service| service.health.checks().any(refers));
         let mut former = std::mem::take(&mut self.health.ready);
         let mut wanted = Vec::new();
         let (mut ready, mut problems) = (Ready::new(), Vec::new());
@@ -297,8 +303,7 @@ impl Node {
 
     /// Reads secrets, authorities and scripts anew if one of their files has changed.
     pub(crate) fn follow_files(&mut self) {
-        let refers = self.cluster.services.iter().any(|service| service.health.checks().any(refers));
-        if refers && Stamp::of(&self.health.config_dir) != self.health.files {
+        if self.health.refers && Stamp::of(&self.health.config_dir) != self.health.files {
             info!("files that health checks refer to have changed and are read anew");
             self.configure_health();
         }

@@ -1,9 +1,15 @@
 //! Whether files that checks refer to have changed.
-use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
-/// What the files of secrets, authorities and scripts are like: whose, which, how long, since when.
+/// The files of secrets, authorities and scripts: which, how long, and when anything about them was changed, text, owner
+/// or mode.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Stamp(BTreeMap<std::path::PathBuf, [i64; 5]>);
+pub(crate) struct Stamp(BTreeMap<PathBuf, (u64, u64, i64, i64)>);
 
 impl Stamp {
     /// As they are now. What can't be looked at isn't there.
@@ -13,9 +19,7 @@ impl Stamp {
         let stamp = |entry: fs::DirEntry| {
             // Through a link: it may lead elsewhere than before, or to another text.
             let file = fs::metadata(entry.path()).ok()?;
-            let what =
-                [file.ino() as i64, file.size() as i64, file.mtime(), file.mtime_nsec(), file.mode().into()];
-            Some((entry.path(), what))
+            Some((entry.path(), (file.ino(), file.size(), file.ctime(), file.ctime_nsec())))
         };
         Self(entries.filter_map(stamp).collect())
     }

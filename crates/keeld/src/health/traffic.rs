@@ -114,11 +114,15 @@ impl Node {
     /// Servers that clients have failed with are asked at once: some of them, if there are many.
     pub(crate) fn suspect(&mut self, servers: &HashSet<ServerId>) {
         let now = Instant::now();
+        let shadow = self.dataplane.shadow();
+        // Of those that take no connections it is nothing new.
+        let is_online =
+            |id: &&ServerId| shadow.servers.get(id).is_some_and(|server| server.state == state::ONLINE);
+        let servers: Vec<ServerId> = servers.iter().filter(is_online).copied().collect();
         let granted = self.health.traffic.grant(servers.len(), now);
         if granted == 0 {
             return;
         }
-        let shadow = self.dataplane.shadow();
         let slot = |service: &DesiredService| service.keys.iter().find_map(|key| shadow.slot_of(key));
         let services: HashMap<Slot, &DesiredService> =
             (self.in_force.services.iter()).filter_map(|service| Some((slot(service)?, service))).collect();

@@ -118,15 +118,18 @@ pub(crate) struct CheckCounts {
 
 impl Health {
     /// The certificates that servers have shown: where, and when the first that was shown there ends.
-    pub(crate) fn certificates(&self) -> BTreeMap<String, Timestamp> {
+    /// None where nobody has been asked yet.
+    pub(crate) fn certificates(&self) -> BTreeMap<String, Option<Timestamp>> {
         let board = self.shared.board();
         let mut shown = BTreeMap::new();
         for (service, server, known) in board.known() {
             for check in &known.checks {
-                let Some(ends) = check.certificate_ends else { continue };
+                if check.certificate_ends.is_none() && check.asked > 0 {
+                    continue;
+                }
                 let target = target(&check.wanted.health, &check.wanted.place);
-                let first = shown.entry(format!("of {service}/{server} at {target}")).or_insert(ends);
-                *first = ends.min(*first);
+                let first = shown.entry(format!("of {service}/{server} at {target}")).or_insert(None);
+                *first = [*first, check.certificate_ends].into_iter().flatten().min();
             }
         }
         shown
@@ -248,6 +251,11 @@ impl Node {
                         target: place
                             .map_or_else(|| server.address.to_string(), |place| target(health, &place)),
                         job: match (made, place) {
+                            (Ok(_), Some(_)) if !service.enabled && health.through == Through::Vip => {
+                                Err(unable(
+                                    "the way through the VIP is looked for when the service is switched on",
+                                ))
+                            }
                             (Err(why), _) => Err(unable(why)),
                             (Ok(_), None) => Err(unable(&self.nameless(service, server))),
                             (Ok(question), Some(place)) => {

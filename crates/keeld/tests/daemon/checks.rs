@@ -19,8 +19,8 @@ fn cluster(enabled: bool, servers: &[(&str, &str)]) -> String {
         .collect();
     format!(
         "{SMALL}\n[[service]]\nname = \"web\"\naddress = \"10.0.0.200\"\nports = \"80\"\nenabled = {enabled}\n[service.health]\n\
-         type = \"http\"\nuser = \"probe\"\nsecret = \"web\"\ninterval = \"200ms\"\nfast_interval = \"100ms\"\n\
-         timeout = \"150ms\"\nrise = 1\nfall = 1\n{servers}"
+         type = \"http\"\nuser = \"probe\"\nsecret = \"web\"\ninterval = \"1s\"\nfast_interval = \"100ms\"\n\
+         timeout = \"1s\"\nrise = 1\nfall = 1\n{servers}"
     )
 }
 
