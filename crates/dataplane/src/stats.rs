@@ -116,6 +116,21 @@ impl Dataplane {
         Ok(readings)
     }
 
+    /// The most connections that are pending with one server: less to read than everything.
+    ///
+    /// # Errors
+    /// The map can't be read.
+    pub fn most_pending(&self) -> Result<u64> {
+        let Some(last) = self.shadow.servers.keys().next_back().copied() else { return Ok(0) };
+        let mut most = 0;
+        up_to(last, &self.maps.loads_batch, "LOADS", |_, bytes| {
+            let load: Load = from_bytes(bytes).unwrap_or_default();
+            // One that was corrected for more than it held stands below zero.
+            most = most.max(Some(load.pending).filter(|count| *count <= u64::from(u32::MAX)).unwrap_or(0));
+        })?;
+        Ok(most)
+    }
+
     /// A server's counters.
     ///
     /// # Errors

@@ -67,6 +67,9 @@ fn a_reading_of_all_servers_is_what_each_one_says() {
         assert_eq!(reading.counters, rig.dataplane.server_counters(*id).unwrap());
         assert_eq!(reading.load, rig.dataplane.load(*id).unwrap());
     }
+    let most = readings.values().map(|reading| reading.load.pending).max();
+    assert_eq!(most, Some(rig.dataplane.most_pending().unwrap()));
+    assert!(most > Some(1));
     // Those that a second call of the kernel reads among them.
     let (few, more): (Vec<_>, Vec<_>) = readings.iter().partition(|(id, _)| **id < 4096);
     let begun = |some: &[(_, &keel_dataplane::Reading)]| -> u64 {

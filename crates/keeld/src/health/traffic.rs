@@ -15,6 +15,8 @@ use crate::node::Node;
 /// Looking takes no more than a hundredth of one CPU, unless a look in a second takes longer.
 const SHARE: u32 = 100;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Where a whole look takes longer than this, there is a short one first: whether any server has handshakes under way.
+const COSTLY: Duration = Duration::from_millis(1);
 /// Servers that are asked for that reason in a second: a flood of handshakes with all of them at once must not have us
 /// ask all of them at once, as often as it likes.
 const SUSPECTS: f64 = 64.0;
@@ -27,6 +29,8 @@ pub(crate) struct Traffic {
     last: Option<(Instant, HashMap<ServerId, Reading>)>,
     /// Not before.
     next: Option<Instant>,
+    /// How long the last whole look took.
+    took: Duration,
     /// When suspects were given the last time, and how many more there may be.
     given: Option<(Instant, f64)>,
 }
@@ -68,6 +72,11 @@ impl Traffic {
         stalled
     }
 
+    /// Looks no more for a while after a look at `now` that took so long.
+    fn rest(&mut self, now: Instant, took: Duration) {
+        self.next = Some(now + (took * SHARE).min(LONGEST_PAUSE));
+    }
+
     /// Of so many suspects, how many are asked now.
     fn grant(&mut self, wanted: usize, now: Instant) -> usize {
         let (at, left) = self.given.unwrap_or((now, SUSPECTS));
@@ -93,7 +102,13 @@ impl Node {
         if self.health.traffic.next.is_some_and(|next| now < next) {
             return;
         }
-        // That they can't be read is said by housekeeping.
+        // That something can't be read is said by housekeeping.
+        let is_quiet = |most| !Handshakes::is_worth_following(most);
+        if self.health.traffic.took > COSTLY && self.dataplane.most_pending().is_ok_and(is_quiet) {
+            self.health.traffic.followed.clear();
+            self.health.traffic.rest(now, now.elapsed());
+            return;
+        }
         let Ok(readings) = self.dataplane.readings() else { return };
         let shadow = self.dataplane.shadow();
         // What is pending of UDP are clients that have sent one datagram so far, which may be all they want.
@@ -106,8 +121,8 @@ impl Node {
             server.is_some_and(|server| !others.contains(&server.service))
         };
         let stalled = self.health.traffic.take(now, readings, is_seen);
-        let pause = (now.elapsed() * SHARE).min(LONGEST_PAUSE);
-        self.health.traffic.next = Some(now + pause);
+        self.health.traffic.took = now.elapsed();
+        self.health.traffic.rest(now, now.elapsed());
         self.suspect(&stalled);
     }
 
