@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::command::{cargo, output, root, run};
 
 /// The programs of `fuzz/targets`.
-const TARGETS: [&str; 4] = ["packet", "error", "tunnel", "config"];
+const TARGETS: [&str; 5] = ["packet", "error", "tunnel", "config", "http1"];
 /// What one is given unless asked otherwise, also in `xtask test`.
 pub(crate) const SECONDS: u64 = 20;
 /// For one input. The largest takes milliseconds.

@@ -1,5 +1,5 @@
 //! Writes the inputs that fuzzing starts from: well-formed packets of every shape by the packet builder of the packet
-//! path's tests, and valid and wrong configurations. `seeds FOLDER` fills `FOLDER/TARGET`. It runs no target.
+//! path's tests, HTTP/1.1 messages, and valid and wrong configurations. `seeds FOLDER` fills `FOLDER/TARGET`. It runs no target.
 #![expect(clippy::print_stderr, reason = "a program that failed says why")]
 
 use std::io::{self, Error};
@@ -38,6 +38,17 @@ fn write(folder: String) -> io::Result<()> {
         });
         fill(&folder.join(target), inputs)?;
     }
+    let messages: [&[u8]; 8] = [
+        b"GET /a?b=c HTTP/1.1\r\nHost: www.example.org\r\nCookie: a=b; c=d\r\nConnection: keep-alive\r\n\r\n",
+        b"POST http://h:80/x HTTP/1.1\r\nhost: h:80\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello",
+        b"POST / HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        b"GET / HTTP/1.0\r\nConnection: X-A, keep-alive\r\nX-A: 1\r\n\r\n",
+        b"GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b\r\n\r\nok",
+        b"HTTP/1.0 404 Not Found\nServer: old\n\n",
+        b"5;a=\"b\"\r\nhello\r\n0\r\nGrpc-Status: 0\r\n\r\n",
+    ];
+    fill(&folder.join("http1"), messages.into_iter().map(<[u8]>::to_vec))?;
     let valid = (0..20).flat_map(|seed| [valid_cluster(seed), valid_node(seed)]);
     let wrong = wrong_configurations(1, 200).into_iter().map(|wrong| wrong.text);
     fill(&folder.join("config"), valid.chain(wrong).map(String::into_bytes))

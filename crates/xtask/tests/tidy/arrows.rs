@@ -3,10 +3,11 @@
 use crate::metadata::Metadata;
 
 /// Each crate, and which of ours it may use. A new crate gets its line here.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("keel-abi", &[]),
     ("keel-model", &[]),
     ("keel-pool", &["keel-model"]),
+    ("keel-http1", &[]),
     ("keel-net", &[]),
     ("keel-store", &["keel-model"]),
     ("keel-alert", &["keel-model"]),
@@ -37,7 +38,7 @@ const ANYTHING: &[&str] = &["*"];
 /// What any crate may use in its tests besides.
 const FOR_TESTS: &str = "keel-lab";
 /// These decide, or are what decisions are about: they reach neither the kernel nor a network.
-const PURE: [&str; 3] = ["keel-abi", "keel-model", "keel-pool"];
+const PURE: [&str; 4] = ["keel-abi", "keel-model", "keel-pool", "keel-http1"];
 const HANDS: [&str; 8] = ["tokio", "nix", "socket2", "aya", "hyper", "libc", "rtnetlink", "mio"];
 
 #[test]
